@@ -1,0 +1,147 @@
+import { test } from 'uvu'
+import * as assert from 'uvu/assert'
+import { usePlainMemory } from '../bindings/plain.ts'
+import { SeededRandom } from '../ts/sim/random.ts'
+import {
+  BUFFER_PAGES,
+  BUFFER_SIZE,
+  bufferCopyIn,
+  bufferCopyOut,
+  bufferEmpty,
+  bufferEnsure,
+  bufferLocate,
+  bufferRelease,
+  pageRoom,
+  withinPage,
+} from './buffer.ts'
+import { INSTANCE, SCRATCH } from './layout.ts'
+import { OWNER_QUOTA, OWNER_USED, PAGE_SIZE, pagesInit } from './pages.ts'
+import { fill, r32, w32 } from './prelude.ts'
+
+const MEMORY_BYTES = 8 * 1024 * 1024
+const OWNER = INSTANCE + 2048
+const BUFFER = OWNER + 64
+const OUT = SCRATCH + 2048
+
+const memory = new ArrayBuffer(MEMORY_BYTES)
+const bytes = new Uint8Array(memory)
+
+function setUp(quotaBytes = MEMORY_BYTES): void {
+  usePlainMemory(memory, { hasAssertions: true })
+  pagesInit(MEMORY_BYTES)
+  fill(OWNER, 64)
+  w32(OWNER + OWNER_QUOTA, quotaBytes)
+  fill(BUFFER, BUFFER_SIZE)
+}
+
+const used = () => r32(OWNER + OWNER_USED)
+
+/** What a stream holds at `offset`: no two pages alike. */
+const byteAt = (offset: number) => (offset ^ Math.floor(offset / 251) ^ (offset / 65_536)) & 0xff
+
+function put(offset: number, size: number): boolean {
+  for (let index = 0; index < size; index += 1) bytes[SCRATCH + index] = byteAt(offset + index)
+  return Boolean(bufferCopyIn(OWNER, BUFFER, offset, SCRATCH, size))
+}
+
+function checkHeld(offset: number, size: number): void {
+  bufferCopyOut(BUFFER, offset, OUT, size)
+  for (let index = 0; index < size; index += 1) {
+    if (bytes[OUT + index] !== byteAt(offset + index)) {
+      assert.unreachable(`byte ${offset + index} of [${offset}, +${size}) is wrong`)
+    }
+  }
+}
+
+for (const base of [0, 4095, 2 ** 32 - 5000, 2 ** 53 - 1 - 40_000_000]) {
+  test(`keeps what was stored in any order from ${base} on, until it is released`, () => {
+    setUp()
+    bufferRelease(OWNER, BUFFER, base)
+    const random = new SeededRandom(base % 1000)
+    let released = base
+    /** Stored parts, not below `released`. */
+    let parts: { start: number; end: number }[] = []
+    for (let step = 0; step < 4_000; step += 1) {
+      const size = random.between(1, 1500)
+      const start = released + random.below(random.chance(0.05) ? 400_000 : 40_000)
+      if (random.chance(0.6)) {
+        assert.ok(put(start, size))
+        parts.push({ start, end: start + size })
+      } else if (random.chance(0.3)) {
+        released += random.below(20_000)
+        bufferRelease(OWNER, BUFFER, released)
+        parts = parts.filter(({ end }) => end > released)
+      } else if (random.chance(0.03)) {
+        bufferEmpty(OWNER, BUFFER)
+        assert.is(used(), 0)
+        assert.is(bufferLocate(BUFFER, released), 0)
+        parts = []
+      }
+      const part = parts[random.below(Math.max(parts.length, 1))]
+      if (part === undefined) continue
+      const from = Math.max(part.start, released)
+      checkHeld(from, part.end - from)
+    }
+    const pages = r32(BUFFER + BUFFER_PAGES)
+    assert.ok(used() >= pages * PAGE_SIZE)
+    bufferRelease(OWNER, BUFFER, released + 500_000)
+    assert.is(r32(BUFFER + BUFFER_PAGES), 0)
+    bufferEmpty(OWNER, BUFFER)
+    assert.is(used(), 0)
+  })
+}
+
+test('releases whole pages only, and none early', () => {
+  setUp()
+  assert.ok(put(0, 1500) && put(4096, 1500) && put(8000, 1000))
+  assert.is(r32(BUFFER + BUFFER_PAGES), 3)
+  bufferRelease(OWNER, BUFFER, 4095)
+  assert.is(r32(BUFFER + BUFFER_PAGES), 3)
+  bufferRelease(OWNER, BUFFER, 4096)
+  assert.is(r32(BUFFER + BUFFER_PAGES), 2)
+  checkHeld(4096, 1500)
+  bufferRelease(OWNER, BUFFER, 8999)
+  assert.is(r32(BUFFER + BUFFER_PAGES), 1)
+  checkHeld(8192, 808)
+  assert.is(bufferLocate(BUFFER, 4096), 0)
+  assert.is(bufferLocate(BUFFER, 0), 0)
+  assert.is(bufferLocate(BUFFER, 20_000), 0)
+})
+
+test('a page goes on where it ends', () => {
+  assert.is(withinPage(0), 0)
+  assert.is(withinPage(4097), 1)
+  assert.is(withinPage(2 ** 53 - 1), 4095)
+  assert.is(pageRoom(0), 4096)
+  assert.is(pageRoom(4095), 1)
+  assert.is(pageRoom(2 ** 40), 4096)
+})
+
+test('without memory nothing is stored, and what was stays readable', () => {
+  setUp(5 * PAGE_SIZE)
+  let stored = 0
+  while (put(stored, 1024)) stored += 1024
+  assert.is(stored, 4 * PAGE_SIZE, 'the directory and four pages')
+  checkHeld(0, 1500)
+  checkHeld(stored - 1500, 1500)
+  // A piece that needs two pages where one is left is refused as a whole.
+  bufferRelease(OWNER, BUFFER, 4096)
+  assert.not.ok(put(stored + 3000, 2000))
+  assert.ok(put(stored, 1000))
+  checkHeld(4096, 1500)
+  bufferEmpty(OWNER, BUFFER)
+  assert.is(used(), 0)
+})
+
+test('an offset beyond what a directory can hold is refused', () => {
+  setUp()
+  assert.is(bufferEnsure(OWNER, BUFFER, 2 ** 30), 0)
+  assert.is(bufferEnsure(OWNER, BUFFER, 2 ** 52), 0)
+  assert.is(used(), 0)
+  // The directory for the last page takes 1 MiB.
+  assert.ok(bufferEnsure(OWNER, BUFFER, 2 ** 30 - 1) > 0)
+  bufferEmpty(OWNER, BUFFER)
+  assert.is(used(), 0)
+})
+
+test.run()

@@ -1,0 +1,159 @@
+/**
+ * Bytes of a stream by offset, kept in pages: what was written and not yet acknowledged, what
+ * arrived and was not yet read. The directory is a ring of page pointers that grows by doubling.
+ */
+import { give, PAGE_SIZE, take } from './pages'
+import { copy, fill, type ptr, r32, rf64, w32, wf64 } from './prelude'
+
+/** Page number (offset / 4,096) of the first entry. */
+const FIRST_PAGE: i32 = 0
+const DIRECTORY: i32 = 8
+/** Entries of the directory: 0 or a power of two. */
+const CAPACITY: i32 = 12
+/** Ring index of the first entry. */
+const START: i32 = 16
+/** Pages held. */
+export const BUFFER_PAGES: i32 = 20
+/** Bytes of a buffer inside its owner. */
+export const BUFFER_SIZE: i32 = 24
+
+const CAPACITY_MIN: i32 = 8
+
+function pageOf(offset: f64): f64 {
+  return Math.floor(offset / 4096.0)
+}
+
+/** Offset inside its page. */
+export function withinPage(offset: f64): i32 {
+  return i32(offset - pageOf(offset) * 4096.0)
+}
+
+function entryOf(buffer: ptr, index: i32): ptr {
+  return (
+    r32(buffer + DIRECTORY) + ((r32(buffer + START) + index) & (r32(buffer + CAPACITY) - 1)) * 4
+  )
+}
+
+/** Address of the byte at `offset`, or 0 when its page is not held. */
+export function bufferLocate(buffer: ptr, offset: f64): ptr {
+  const index: f64 = pageOf(offset) - rf64(buffer + FIRST_PAGE)
+  if (index < 0.0 || index >= f64(r32(buffer + CAPACITY))) return 0
+  const page: ptr = r32(entryOf(buffer, i32(index)))
+  return page === 0 ? 0 : page + withinPage(offset)
+}
+
+function growDirectory(owner: ptr, buffer: ptr, entries: i32): bool {
+  const capacity: i32 = r32(buffer + CAPACITY)
+  let larger: i32 = capacity === 0 ? CAPACITY_MIN : capacity
+  while (larger < entries) larger <<= 1
+  if (larger === capacity) return true
+  const directory: ptr = take(owner, larger * 4)
+  if (directory === 0) return false
+  fill(directory, larger * 4)
+  if (capacity !== 0) {
+    const start: i32 = r32(buffer + START)
+    const old: ptr = r32(buffer + DIRECTORY)
+    copy(directory, old + start * 4, (capacity - start) * 4)
+    copy(directory + (capacity - start) * 4, old, start * 4)
+    give(owner, old, capacity * 4)
+  }
+  w32(buffer + DIRECTORY, directory)
+  w32(buffer + CAPACITY, larger)
+  w32(buffer + START, 0)
+  return true
+}
+
+/** Address of the byte at `offset`, taking its page if needed; 0 when there is no memory. */
+export function bufferEnsure(owner: ptr, buffer: ptr, offset: f64): ptr {
+  const index: f64 = pageOf(offset) - rf64(buffer + FIRST_PAGE)
+  if (index >= 262144.0) return 0
+  const i: i32 = i32(index)
+  if (i >= r32(buffer + CAPACITY) && !growDirectory(owner, buffer, i + 1)) return 0
+  const entry: ptr = entryOf(buffer, i)
+  let page: ptr = r32(entry)
+  if (page === 0) {
+    page = take(owner, PAGE_SIZE)
+    if (page === 0) return 0
+    w32(entry, page)
+    w32(buffer + BUFFER_PAGES, r32(buffer + BUFFER_PAGES) + 1)
+  }
+  return page + withinPage(offset)
+}
+
+/** Gives back all pages that lie wholly below `offset`. */
+export function bufferRelease(owner: ptr, buffer: ptr, offset: f64): void {
+  const target: f64 = pageOf(offset)
+  let first: f64 = rf64(buffer + FIRST_PAGE)
+  if (r32(buffer + BUFFER_PAGES) !== 0) {
+    while (first < target && r32(buffer + BUFFER_PAGES) !== 0) {
+      const entry: ptr = entryOf(buffer, 0)
+      const page: ptr = r32(entry)
+      if (page !== 0) {
+        give(owner, page, PAGE_SIZE)
+        w32(entry, 0)
+        w32(buffer + BUFFER_PAGES, r32(buffer + BUFFER_PAGES) - 1)
+      }
+      w32(buffer + START, (r32(buffer + START) + 1) & (r32(buffer + CAPACITY) - 1))
+      first += 1.0
+    }
+  }
+  if (target > first) first = target
+  wf64(buffer + FIRST_PAGE, first)
+}
+
+/** Gives back all memory, but keeps the place: bytes may be stored again from there on. */
+export function bufferEmpty(owner: ptr, buffer: ptr): void {
+  const capacity: i32 = r32(buffer + CAPACITY)
+  if (capacity === 0) return
+  for (let i: i32 = 0; i < capacity && r32(buffer + BUFFER_PAGES) !== 0; i++) {
+    const entry: ptr = r32(buffer + DIRECTORY) + i * 4
+    const page: ptr = r32(entry)
+    if (page !== 0) {
+      give(owner, page, PAGE_SIZE)
+      w32(entry, 0)
+      w32(buffer + BUFFER_PAGES, r32(buffer + BUFFER_PAGES) - 1)
+    }
+  }
+  give(owner, r32(buffer + DIRECTORY), capacity * 4)
+  w32(buffer + DIRECTORY, 0)
+  w32(buffer + CAPACITY, 0)
+  w32(buffer + START, 0)
+}
+
+/** Bytes left in the page from `offset` on. */
+export function pageRoom(offset: f64): i32 {
+  return PAGE_SIZE - withinPage(offset)
+}
+
+/** Copies `size` held bytes at `offset` to `to`. */
+export function bufferCopyOut(buffer: ptr, offset: f64, to: ptr, size: i32): void {
+  let from: f64 = offset
+  let target: ptr = to
+  let left: i32 = size
+  while (left > 0) {
+    const room: i32 = pageRoom(from)
+    const part: i32 = left < room ? left : room
+    copy(target, bufferLocate(buffer, from), part)
+    from += f64(part)
+    target += part
+    left -= part
+  }
+}
+
+/** Copies `size` bytes to `offset`; false when pages run out: then nothing may be taken as stored. */
+export function bufferCopyIn(owner: ptr, buffer: ptr, offset: f64, from: ptr, size: i32): bool {
+  let to: f64 = offset
+  let source: ptr = from
+  let left: i32 = size
+  while (left > 0) {
+    const room: i32 = pageRoom(to)
+    const part: i32 = left < room ? left : room
+    const target: ptr = bufferEnsure(owner, buffer, to)
+    if (target === 0) return false
+    copy(target, source, part)
+    to += f64(part)
+    source += part
+    left -= part
+  }
+  return true
+}

@@ -1,0 +1,206 @@
+/**
+ * A path: one way to the peer, with its own packet numbers, acknowledgements, round-trip time and
+ * congestion window. Connections have one at first; a relay or a move adds others.
+ */
+import { ADDRESS_SIZE } from './layout'
+import { give, take } from './pages'
+import { copy, fill, low32, maxf, type ptr, r32, rf64, w32, wf64 } from './prelude'
+import { rangesClear } from './ranges'
+
+export const PATH_CONNECTION: i32 = 0
+export const PATH_NUMBER: i32 = 4
+export const PATH_SOCKET: i32 = 8
+/** DESC_ADDRESS … DESC_SCOPE of a descriptor. */
+export const PATH_ADDRESS: i32 = 12
+/** Largest packet it carries, as far as known. */
+export const PATH_PACKET_BYTES: i32 = 36
+/** Number of the next packet. */
+export const PATH_NEXT: i32 = 40
+export const PATH_LARGEST_ACKED: i32 = 48
+/** Lowest number that may still be in flight. */
+export const PATH_BASE: i32 = 56
+/** Ring of sent packets by number. */
+export const PATH_RING: i32 = 64
+export const PATH_RING_CAPACITY: i32 = 68
+export const PATH_IN_FLIGHT: i32 = 72
+export const PATH_IN_FLIGHT_COUNT: i32 = 76
+/** When the last packet that asks for an acknowledgement left. */
+export const PATH_LAST_ELICITING: i32 = 80
+/** When the oldest packet counts as lost, 0: not set. */
+export const PATH_LOSS_TIME: i32 = 88
+/** Probe timeouts in a row. */
+export const PATH_PROBE_COUNT: i32 = 96
+/** Packets that may leave in spite of a full window. */
+export const PATH_PROBES: i32 = 100
+export const PATH_RTT_LATEST: i32 = 104
+/** 0: no sample yet. */
+export const PATH_RTT_SMOOTHED: i32 = 112
+export const PATH_RTT_VARIANCE: i32 = 120
+export const PATH_RTT_MIN: i32 = 128
+/** Packet numbers of ours that were acknowledged, from PATH_BASE on. */
+export const PATH_ACKED: i32 = 136
+/** Packet numbers of the peer that we received. */
+export const PATH_RECEIVED: i32 = 152
+export const PATH_LARGEST_RECEIVED: i32 = 168
+export const PATH_LARGEST_RECEIVED_AT: i32 = 176
+/** Numbers below were received, or do not matter any more. */
+export const PATH_FLOOR: i32 = 184
+/** Packets received that ask for an acknowledgement and have none. */
+export const PATH_ACK_PENDING: i32 = 192
+/** State of congestion control. */
+export const PATH_CONGESTION: i32 = 200
+const PATH_SIZE: i32 = 384
+
+// ── Sent packets ─────────────────────────────────────────────────────────────────────────────────
+
+export const SENT_AT: i32 = 0
+export const SENT_BYTES: i32 = 8
+export const SENT_STATE: i32 = 12
+/** What it carried: one part of a stream here, further ones in a chain of records. */
+export const SENT_RECORD: i32 = 16
+/** Control frames of the connection (CONTROL_…). */
+export const SENT_CONTROL: i32 = 40
+/** Chain of further records. */
+export const SENT_MORE: i32 = 44
+/** Largest number acknowledged by an ACK frame in it, −1: none. */
+export const SENT_ACKED: i32 = 48
+export const SENT_SIZE: i32 = 64
+
+export const STATE_UNTRACKED: i32 = 0
+export const STATE_IN_FLIGHT: i32 = 1
+export const STATE_ACKED: i32 = 2
+export const STATE_LOST: i32 = 3
+
+// ── What a packet carried of one stream ──────────────────────────────────────────────────────────
+
+/** Stream number; NO_STREAM: nothing. */
+export const RECORD_STREAM: i32 = 0
+/** Bytes of data; bit 31: FIN. */
+export const RECORD_LENGTH: i32 = 4
+export const RECORD_OFFSET: i32 = 8
+/** Control frames of the stream (STREAM_…_DUE). */
+export const RECORD_CONTROL: i32 = 16
+/** Next of the chain; only in chained records. */
+export const RECORD_NEXT: i32 = 20
+export const RECORD_SIZE: i32 = 32
+export const NO_STREAM: i32 = -1
+export const RECORD_FIN: i32 = 1 << 31
+
+const RING_MIN: i32 = 32
+const RING_MAX: i32 = 131072
+
+export function pathCreate(
+  connection: ptr,
+  number: i32,
+  socket: i32,
+  address: ptr,
+  packetBytes: i32,
+): ptr {
+  const path: ptr = take(connection, PATH_SIZE)
+  if (path === 0) return 0
+  fill(path, PATH_SIZE)
+  w32(path + PATH_CONNECTION, connection)
+  w32(path + PATH_NUMBER, number)
+  w32(path + PATH_SOCKET, socket)
+  copy(path + PATH_ADDRESS, address, ADDRESS_SIZE)
+  w32(path + PATH_PACKET_BYTES, packetBytes)
+  wf64(path + PATH_LARGEST_ACKED, -1.0)
+  wf64(path + PATH_LARGEST_RECEIVED, -1.0)
+  wf64(path + PATH_RTT_MIN, Infinity)
+  return path
+}
+
+export function pathFree(connection: ptr, path: ptr): void {
+  const capacity: i32 = r32(path + PATH_RING_CAPACITY)
+  if (capacity !== 0) {
+    for (let i: i32 = 0; i < capacity; i++) {
+      dropRecords(connection, r32(path + PATH_RING) + i * SENT_SIZE)
+    }
+    give(connection, r32(path + PATH_RING), capacity * SENT_SIZE)
+  }
+  rangesClear(connection, path + PATH_ACKED)
+  rangesClear(connection, path + PATH_RECEIVED)
+  give(connection, path, PATH_SIZE)
+}
+
+function entryIn(ring: ptr, capacity: i32, number: f64): ptr {
+  return ring + (low32(number) & (capacity - 1)) * SENT_SIZE
+}
+
+/** Entry of a sent packet; the caller knows that the ring still holds it. */
+export function sentEntry(path: ptr, number: f64): ptr {
+  return entryIn(r32(path + PATH_RING), r32(path + PATH_RING_CAPACITY), number)
+}
+
+/** Gives back the chain of a sent packet. */
+export function dropRecords(connection: ptr, entry: ptr): void {
+  let record: ptr = r32(entry + SENT_MORE)
+  w32(entry + SENT_MORE, 0)
+  while (record !== 0) {
+    const next: ptr = r32(record + RECORD_NEXT)
+    give(connection, record, RECORD_SIZE)
+    record = next
+  }
+}
+
+function growRing(connection: ptr, path: ptr): bool {
+  const capacity: i32 = r32(path + PATH_RING_CAPACITY)
+  const larger: i32 = capacity === 0 ? RING_MIN : capacity << 1
+  if (larger > RING_MAX) return false
+  const ring: ptr = take(connection, larger * SENT_SIZE)
+  if (ring === 0) return false
+  fill(ring, larger * SENT_SIZE)
+  const old: ptr = r32(path + PATH_RING)
+  const next: f64 = rf64(path + PATH_NEXT)
+  let number: f64 = heldFrom(path)
+  while (number < next) {
+    copy(entryIn(ring, larger, number), entryIn(old, capacity, number), SENT_SIZE)
+    number += 1.0
+  }
+  w32(path + PATH_RING, ring)
+  w32(path + PATH_RING_CAPACITY, larger)
+  if (capacity !== 0) give(connection, old, capacity * SENT_SIZE)
+  return true
+}
+
+/** Skips numbers that are not in flight any more. */
+export function advanceBase(path: ptr): void {
+  let base: f64 = rf64(path + PATH_BASE)
+  const next: f64 = rf64(path + PATH_NEXT)
+  if (r32(path + PATH_IN_FLIGHT_COUNT) === 0) base = next
+  else while (r32(sentEntry(path, base) + SENT_STATE) !== STATE_IN_FLIGHT) base += 1.0
+  wf64(path + PATH_BASE, base)
+}
+
+/** Whether the next packet would take the place of one that is in flight. */
+function isRingFull(path: ptr): bool {
+  return rf64(path + PATH_NEXT) - rf64(path + PATH_BASE) >= f64(r32(path + PATH_RING_CAPACITY))
+}
+
+/** Makes sure that one more packet can be remembered; false when there is no memory for it. */
+export function makeRoom(path: ptr): bool {
+  if (!isRingFull(path)) return true
+  if (r32(path + PATH_RING_CAPACITY) !== 0) advanceBase(path)
+  return !isRingFull(path) || growRing(r32(path + PATH_CONNECTION), path)
+}
+
+/**
+ * An entry for the next packet, cleared; 0 when the ring is full and cannot grow. Older packets
+ * that are decided give way.
+ */
+export function nextEntry(path: ptr): ptr {
+  const connection: ptr = r32(path + PATH_CONNECTION)
+  const next: f64 = rf64(path + PATH_NEXT)
+  if (!makeRoom(path)) return 0
+  const entry: ptr = sentEntry(path, next)
+  dropRecords(connection, entry)
+  fill(entry, SENT_SIZE)
+  w32(entry + SENT_RECORD + RECORD_STREAM, NO_STREAM)
+  wf64(entry + SENT_ACKED, -1.0)
+  return entry
+}
+
+/** The lowest number that the ring still holds. */
+export function heldFrom(path: ptr): f64 {
+  return maxf(0.0, rf64(path + PATH_NEXT) - f64(r32(path + PATH_RING_CAPACITY)))
+}

@@ -1,0 +1,186 @@
+import {
+  CODE_CLOSED,
+  type Core,
+  FIGURE_BYTES_IN_FLIGHT,
+  FIGURE_BYTES_RECEIVED,
+  FIGURE_BYTES_SENT,
+  FIGURE_CONGESTION_WINDOW,
+  FIGURE_MEMORY_USED,
+  FIGURE_PACKET_BYTES,
+  FIGURE_PACKETS_LOST,
+  FIGURE_PACKETS_RECEIVED,
+  FIGURE_PACKETS_RETRANSMITTED,
+  FIGURE_PACKETS_SENT,
+  FIGURE_PROBE_TIMEOUT,
+  FIGURE_PROBES,
+  FIGURE_RTT_MIN,
+  FIGURE_RTT_SMOOTHED,
+  FIGURE_RTT_VARIANCE,
+  FIGURE_STREAMS,
+  type Handle,
+} from '../../bindings/core.ts'
+import type { DatagramAddress } from '../machine.ts'
+import type { Endpoint } from './endpoint.ts'
+import { Stream, type StreamOwner } from './stream.ts'
+
+export interface ConnectionOwner {
+  /** The handshake is through. */
+  opened?(): void
+  /** The connection is over, CODE_…; its streams were told before. */
+  closed?(code: number): void
+}
+
+/** Figures of a connection; times are microseconds, sizes bytes. */
+export interface ConnectionFigures {
+  readonly rttSmoothedMicros: number
+  readonly rttVarianceMicros: number
+  readonly rttMinMicros: number
+  readonly congestionWindowBytes: number
+  readonly inFlightBytes: number
+  readonly packetsSent: number
+  readonly packetsReceived: number
+  readonly packetsLost: number
+  readonly packetsRetransmitted: number
+  readonly bytesSent: number
+  readonly bytesReceived: number
+  readonly probes: number
+  /** The probe timer's present period, back-off included (RFC 9002 §6.2). */
+  readonly probeTimeoutMicros: number
+  readonly packetBytes: number
+  readonly memoryBytes: number
+  readonly streams: number
+}
+
+const FIGURE_NAMES: readonly (readonly [keyof ConnectionFigures, number])[] = [
+  ['rttSmoothedMicros', FIGURE_RTT_SMOOTHED],
+  ['rttVarianceMicros', FIGURE_RTT_VARIANCE],
+  ['rttMinMicros', FIGURE_RTT_MIN],
+  ['congestionWindowBytes', FIGURE_CONGESTION_WINDOW],
+  ['inFlightBytes', FIGURE_BYTES_IN_FLIGHT],
+  ['packetsSent', FIGURE_PACKETS_SENT],
+  ['packetsReceived', FIGURE_PACKETS_RECEIVED],
+  ['packetsLost', FIGURE_PACKETS_LOST],
+  ['packetsRetransmitted', FIGURE_PACKETS_RETRANSMITTED],
+  ['bytesSent', FIGURE_BYTES_SENT],
+  ['bytesReceived', FIGURE_BYTES_RECEIVED],
+  ['probes', FIGURE_PROBES],
+  ['probeTimeoutMicros', FIGURE_PROBE_TIMEOUT],
+  ['packetBytes', FIGURE_PACKET_BYTES],
+  ['memoryBytes', FIGURE_MEMORY_USED],
+  ['streams', FIGURE_STREAMS],
+]
+
+/** Two endpoints that know each other. Streams to one peer share it. */
+export class Connection {
+  readonly endpoint: Endpoint
+  readonly isInitiator: boolean
+  /** Where the peer is. */
+  readonly remote: DatagramAddress
+  owner: ConnectionOwner | undefined
+  private readonly core: Core
+  private handle: Handle
+  private isHandshaken = false
+  private readonly streams = new Set<Stream>()
+
+  /** @internal Connections come from `Endpoint.connect` and `Endpoint.onConnection`. */
+  constructor(
+    endpoint: Endpoint,
+    core: Core,
+    handle: Handle,
+    remote: DatagramAddress,
+    isInitiator: boolean,
+  ) {
+    this.endpoint = endpoint
+    this.core = core
+    this.handle = handle
+    this.remote = remote
+    this.isInitiator = isInitiator
+  }
+
+  /** The handshake is through. */
+  get isOpen(): boolean {
+    return this.isHandshaken && this.handle !== 0
+  }
+
+  get isClosed(): boolean {
+    return this.handle === 0
+  }
+
+  /** Streams the owner still holds. */
+  get streamCount(): number {
+    return this.streams.size
+  }
+
+  /**
+   * Opens a stream: it and what is written to it leave at once, or as soon as the handshake is
+   * through. Undefined when the connection is over or memory is short.
+   * @param port what the opener calls its own port, 0 … 65,535
+   */
+  openStream(port: number, owner: StreamOwner): Stream | undefined {
+    const handle = this.core.exports.streamOpen(this.handle, port)
+    if (handle === 0) return undefined
+    const stream = new Stream(this, this.core, handle)
+    stream.owner = owner
+    this.remember(stream)
+    this.endpoint.work()
+    return stream
+  }
+
+  /** Closes: the peer is told; what is not acknowledged is gone. */
+  close(code: number = CODE_CLOSED): void {
+    if (this.handle === 0) return
+    this.core.exports.connectionClose(this.handle, this.endpoint.now, code)
+    this.finishClosing(code)
+    this.endpoint.work()
+  }
+
+  figures(): ConnectionFigures {
+    this.core.exports.connectionFigures(this.handle)
+    const figures = FIGURE_NAMES.map(([name, index]) => [name, this.core.param(index)])
+    return Object.fromEntries(figures) as unknown as ConnectionFigures
+  }
+
+  /** Silence in milliseconds after which a probe leaves; 0: never. */
+  setKeepAlive(ms: number): void {
+    this.core.exports.connectionKeepAlive(this.handle, ms * 1000)
+    this.endpoint.work()
+  }
+
+  /** @internal */
+  get coreHandle(): Handle {
+    return this.handle
+  }
+
+  /** @internal */
+  remember(stream: Stream): void {
+    this.streams.add(stream)
+    this.endpoint.remember(stream.coreHandle, stream)
+  }
+
+  /** @internal */
+  forget(stream: Stream): void {
+    if (this.streams.delete(stream)) this.endpoint.forget(stream)
+  }
+
+  /** @internal */
+  handleOpened(): void {
+    this.isHandshaken = true
+    this.owner?.opened?.()
+  }
+
+  /** @internal The core has ended the connection. */
+  handleClosed(code: number): void {
+    if (this.handle === 0) return
+    this.core.exports.connectionRelease(this.handle)
+    this.finishClosing(code)
+  }
+
+  /** @internal The core is gone altogether. */
+  finishClosing(code: number): void {
+    this.handle = 0
+    this.endpoint.forget(this)
+    const isRefusal = !this.isHandshaken
+    for (const stream of [...this.streams]) stream.handleConnectionClosed(code, isRefusal)
+    this.owner?.closed?.(code)
+  }
+}

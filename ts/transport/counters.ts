@@ -1,0 +1,37 @@
+/** Names of an endpoint's counters, in the order of COUNT_… in the core's layout. */
+export const COUNTER_NAMES = [
+  'datagramsReceived',
+  'bytesReceived',
+  'datagramsSent',
+  'bytesSent',
+  'packetsReceived',
+  'packetsDuplicate',
+  'packetsLost',
+  'packetsRetransmitted',
+  'packetsSpurious',
+  'probes',
+  'streamBytesSent',
+  'streamBytesRetransmitted',
+  'streamBytesReceived',
+  'acksSent',
+  'acksReceived',
+  'connectionsOpened',
+  'connectionsAccepted',
+  'connectionsClosed',
+  'streamsOpened',
+  'streamsAccepted',
+  'droppedForeign',
+  'droppedMalformed',
+  'droppedCorrupt',
+  'droppedVersion',
+  'droppedUnknown',
+  'droppedLimit',
+  'droppedMemory',
+  'droppedDescriptor',
+  'resetsSent',
+  'refusalsSent',
+  'resetsReceived',
+] as const
+
+export type CounterName = (typeof COUNTER_NAMES)[number]
+export type EndpointCounters = Readonly<Record<CounterName, number>>

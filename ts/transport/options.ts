@@ -1,0 +1,83 @@
+/** Options of the transport: meaning, unit, default, range, cost. Resolved once, then frozen. */
+
+export interface EndpointOptions {
+  /**
+   * Memory this endpoint may hold in the core, bytes, 64 KiB … 1 GiB; default 32 MiB. One connection
+   * may use half of it; a path of rate × round trip above a quarter of it is not filled.
+   */
+  readonly memoryBytes: number
+  /** Connections at a time, 1 … 1,000,000; default 10,000. About 3 KiB each when idle. */
+  readonly connectionsMax: number
+  /** Connections whose peer has not proven its address, 1 … 65,536; default 4,096. */
+  readonly halfOpenMax: number
+  /** Streams one peer may have open at a time, 1 … 1,000,000; default 10,000. 256 B each. */
+  readonly streamsMax: number
+  /** Largest packet sent or accepted, UDP payload bytes, 548 … 65,507; default 1,200. */
+  readonly packetBytesMax: number
+  /** First receive window of a stream, bytes; default 256 KiB. Grows by itself, up to what memory allows. */
+  readonly streamWindowBytes: number
+  /** First receive window of a connection, bytes; default 512 KiB. Grows likewise. */
+  readonly connectionWindowBytes: number
+  /** Until a peer that never answers counts as unreachable; default 30,000. */
+  readonly connectTimeoutMs: number
+  /** Until a peer that nothing is heard of counts as gone; default 30,000. */
+  readonly idleTimeoutMs: number
+  /** Silence after which a probe keeps the connection alive, 0 = never; default 10,000. One small packet each way. */
+  readonly keepAliveMs: number
+  /** How long a connection without streams is kept for the next one; default 15,000. */
+  readonly emptyTimeoutMs: number
+  /** Longest time we hold an acknowledgement back, told to peers; default 10,000 µs. */
+  readonly ackDelayMicros: number
+  /** Bytes our sockets' receive buffers hold: what a near peer may have in flight. Set by the driver. */
+  readonly burstBytes: number
+}
+
+export const ENDPOINT_DEFAULTS: EndpointOptions = Object.freeze({
+  memoryBytes: 32 * 1024 * 1024,
+  connectionsMax: 10_000,
+  halfOpenMax: 4_096,
+  streamsMax: 10_000,
+  packetBytesMax: 1_200,
+  streamWindowBytes: 256 * 1024,
+  connectionWindowBytes: 512 * 1024,
+  connectTimeoutMs: 30_000,
+  idleTimeoutMs: 30_000,
+  keepAliveMs: 10_000,
+  emptyTimeoutMs: 15_000,
+  ackDelayMicros: 10_000,
+  burstBytes: 131_072,
+})
+
+const RANGES: Readonly<Record<keyof EndpointOptions, readonly [least: number, most: number]>> = {
+  memoryBytes: [65_536, 2 ** 30],
+  connectionsMax: [1, 1_000_000],
+  halfOpenMax: [1, 65_536],
+  streamsMax: [1, 1_000_000],
+  packetBytesMax: [548, 65_507],
+  streamWindowBytes: [4_096, 2 ** 30],
+  connectionWindowBytes: [4_096, 2 ** 30],
+  connectTimeoutMs: [1, 2 ** 31 - 1],
+  idleTimeoutMs: [1, 2 ** 31 - 1],
+  keepAliveMs: [0, 2 ** 31 - 1],
+  emptyTimeoutMs: [0, 2 ** 31 - 1],
+  ackDelayMicros: [0, 1_000_000],
+  burstBytes: [4_096, 2 ** 30],
+}
+
+/**
+ * Fills in defaults and checks ranges.
+ * @throws RangeError for a value out of range, TypeError for what is not a number.
+ */
+export function resolveEndpointOptions(options: Partial<EndpointOptions> = {}): EndpointOptions {
+  const resolved = { ...ENDPOINT_DEFAULTS }
+  for (const [name, [least, most]] of Object.entries(RANGES)) {
+    const value = options[name as keyof EndpointOptions]
+    if (value === undefined) continue
+    if (typeof value !== 'number') throw new TypeError(`${name} must be a number`)
+    if (!(value >= least && value <= most)) {
+      throw new RangeError(`${name} must be ${least} … ${most}, not ${value}`)
+    }
+    ;(resolved as Record<string, number>)[name] = value
+  }
+  return Object.freeze(resolved)
+}

@@ -1,0 +1,220 @@
+/**
+ * What the drivers of one core share: its memory is filled by one at a time, and one timer serves
+ * them all.
+ */
+import { Core, type CoreOptions } from '../../bindings/core.ts'
+import { NativeHub } from '../../bindings/native-hub.ts'
+import { type Micros, NEVER } from '../machine.ts'
+import type { AddressBook } from '../transport/index.ts'
+import { type BackendChoice, chooseBackend, tellBackend, unavailable } from './backend.ts'
+import { nowMicros } from './clock.ts'
+import type { Backend, DatagramSocket, DatagramSocketOwner, UdpBinding } from './datagram-socket.ts'
+import { DgramSocket } from './dgram-socket.ts'
+import type { Driver } from './driver.ts'
+import { NativeUdpSocket } from './native-socket.ts'
+
+/** Longest wait of one timer: Node's own limit is 2^31 − 1 ms. */
+const WAIT_MAX_MS = 2 ** 30
+/** Shorter waits go to the native deadline, where there is one: it knows microseconds. */
+const PRECISE_MICROS = 5_000
+
+export interface LoopOptions extends CoreOptions {
+  /** Which tier; default: PUNCHLINE_BACKEND, or the best there is. */
+  readonly backend?: BackendChoice
+  /**
+   * For how long after a datagram the next one is looked for without going through the event loop,
+   * milliseconds; default 0: never. Halves round trips of small messages on native tiers, and costs a
+   * processor while they go to and fro.
+   */
+  readonly busyPollMs?: number
+}
+
+export interface SocketSetup {
+  readonly binding: UdpBinding
+  readonly owner: DatagramSocketOwner
+  readonly addresses: AddressBook
+  readonly dontFragment: boolean
+}
+
+/** A core with its drivers, driven by the event loop. */
+export class Loop {
+  readonly core: Core
+  private readonly drivers = new Set<Driver>()
+  /** Whose datagrams lie in the receive arena. */
+  private receiving: Driver | undefined
+  private isDrainPlanned = false
+  private readonly flushing = new Set<Driver>()
+  private timer: NodeJS.Timeout | undefined
+  private timerDue: Micros = NEVER
+  private readonly busyPollMs: number
+  private choice: BackendChoice | undefined
+  private hub: NativeHub | undefined
+  /** The system still reads from the train arena for this one. */
+  private sending: Driver | undefined
+
+  constructor(options: LoopOptions = {}) {
+    this.core = Core.create(options)
+    this.choice = options.backend
+    this.busyPollMs = options.busyPollMs ?? 0
+  }
+
+  add(driver: Driver): void {
+    this.drivers.add(driver)
+  }
+
+  remove(driver: Driver): void {
+    if (this.receiving === driver) {
+      this.core.receivedDone()
+      this.receiving = undefined
+      this.hub?.setBusy(false)
+    }
+    this.drivers.delete(driver)
+    this.flushing.delete(driver)
+    this.release(driver)
+  }
+
+  // ── Sockets ────────────────────────────────────────────────────────────────────────────────────
+
+  /** The tier of its sockets; undefined before the first. */
+  get backend(): Backend | undefined {
+    return this.choice?.backend
+  }
+
+  /** Why sockets are not carried by a faster tier; '' when there is none. */
+  get backendReason(): string {
+    return this.choice?.reason ?? ''
+  }
+
+  /**
+   * Binds a socket on the best tier there is.
+   * @throws the system error of `bind`; IoError ERR_PUNCHLINE_BACKEND_UNAVAILABLE
+   */
+  openSocket(setup: SocketSetup): DatagramSocket {
+    const { binding, owner } = setup
+    const hub = this.nativeHub()
+    if (hub === undefined) return new DgramSocket(binding, this.core.bytes, owner)
+    return new NativeUdpSocket({ ...setup, hub, wantsRing: this.choice?.backend === 'uring' })
+  }
+
+  private nativeHub(): NativeHub | undefined {
+    this.choice ??= chooseBackend()
+    const { addon, isForced } = this.choice
+    if (this.hub !== undefined || addon === undefined) return this.hub
+    this.hub = new NativeHub(addon, this.core, {
+      deadline: () => this.ring(),
+      prepare: () => this.drain(),
+    })
+    this.hub.setBusyPoll(this.busyPollMs * 1000)
+    if (this.choice.backend === 'uring') {
+      const { available, reason } = this.hub.openRing()
+      if (!available && isForced) throw unavailable('uring', reason)
+      if (!available) {
+        this.choice = { ...this.choice, backend: 'mmsg', reason: `io_uring: ${reason}` }
+        tellBackend(this.choice)
+      }
+    }
+    return this.hub
+  }
+
+  /** Closes what is native. Sockets are closed by their drivers. */
+  close(): void {
+    if (this.timer !== undefined) clearTimeout(this.timer)
+    this.hub?.close()
+    this.hub = undefined
+  }
+
+  // ── Receiving ──────────────────────────────────────────────────────────────────────────────────
+
+  /** A datagram is about to be copied for this driver: others' have to be taken first. */
+  beginReceive(driver: Driver): void {
+    if (this.receiving === driver) return
+    this.drain()
+    this.receiving = driver
+    this.hub?.setBusy(true)
+    if (this.isDrainPlanned) return
+    this.isDrainPlanned = true
+    // libuv reads many datagrams in one turn; immediates run right after that.
+    setImmediate(() => {
+      this.isDrainPlanned = false
+      this.drain()
+    })
+  }
+
+  /** Takes the datagrams that were copied to the arena, and answers. */
+  drain(): void {
+    const driver = this.receiving
+    if (driver === undefined) return
+    this.receiving = undefined
+    this.hub?.setBusy(false)
+    driver.ingest(this.core.receivedCount)
+    this.arm()
+  }
+
+  /** A native socket has filled receive descriptors. */
+  received(driver: Driver, count: number): void {
+    driver.ingest(count)
+    this.arm()
+  }
+
+  // ── Sending ────────────────────────────────────────────────────────────────────────────────────
+
+  /** Something may have to be sent: once, after the present turn of the program. */
+  planFlush(driver: Driver): void {
+    if (this.flushing.size === 0) process.nextTick(() => this.flushAll())
+    this.flushing.add(driver)
+  }
+
+  /** Whether the train arena may be written to. */
+  get canSend(): boolean {
+    return this.sending === undefined
+  }
+
+  /** The system still reads from the train arena: nobody may build until `release`. */
+  hold(driver: Driver): void {
+    this.sending = driver
+  }
+
+  release(driver: Driver): void {
+    if (this.sending !== driver) return
+    this.sending = undefined
+    for (const other of this.drivers) this.planFlush(other)
+  }
+
+  private flushAll(): void {
+    const drivers = [...this.flushing]
+    this.flushing.clear()
+    for (const driver of drivers) driver.flush()
+    this.arm()
+  }
+
+  // ── Time ───────────────────────────────────────────────────────────────────────────────────────
+
+  /** Sees to it that the timer rings when the next deadline is due, or earlier. */
+  arm(): void {
+    let due = NEVER
+    for (const driver of this.drivers) due = Math.min(due, driver.endpoint.nextTimeout())
+    // A timer that rings too early costs less than one that is set anew for each packet.
+    if (due >= this.timerDue) return
+    if (this.timer !== undefined) clearTimeout(this.timer)
+    this.timer = undefined
+    const wait = Math.max(due - nowMicros(), 0)
+    this.timerDue = due
+    if (this.hub !== undefined && wait < PRECISE_MICROS) {
+      this.hub.setDeadline(wait)
+      return
+    }
+    this.timer = setTimeout(() => this.ring(), Math.min(Math.ceil(wait / 1000), WAIT_MAX_MS))
+    this.timer.unref()
+  }
+
+  private ring(): void {
+    if (this.timer !== undefined) clearTimeout(this.timer)
+    this.timer = undefined
+    this.timerDue = NEVER
+    const now = nowMicros()
+    for (const driver of [...this.drivers]) {
+      if (driver.endpoint.nextTimeout() <= now) driver.timeout(now)
+    }
+    this.arm()
+  }
+}

@@ -1,0 +1,100 @@
+/**
+ * `punchline/register` at work: puts the overrides on the built-in prototypes, so that programs and
+ * the parts of Node that hold `net` inside (`http`, `https`, `tls`) use Punchline without knowing.
+ */
+import { syncBuiltinESMExports } from 'node:module'
+import net from 'node:net'
+import type tls from 'node:tls'
+import { netRegistry } from './carrier.ts'
+import { figureDescriptors } from './figures.ts'
+import {
+  type ConnectRequest,
+  type InternalServer,
+  kIsOwn,
+  normalizeArguments,
+} from './internals.ts'
+import { type ServerBase, serverMethods } from './server-overrides.ts'
+import { overriddenMethods, type SocketBase, socketMethods } from './socket-overrides.ts'
+import { chooseTransport } from './transport-choice.ts'
+
+/** Patches the built-in module once per process, whichever copy of the package asks first. */
+export function patchBuiltin(): void {
+  const registry = netRegistry()
+  if (registry.isRegistered) return
+  registry.isRegistered = true
+  patchSocket()
+  patchServer()
+  patchTls()
+  syncBuiltinESMExports()
+}
+
+function patchSocket(): void {
+  const { prototype } = net.Socket
+  const base = save<SocketBase>(prototype, overriddenMethods)
+  Object.assign(prototype, skippingOwn(socketMethods(base), base))
+  Object.defineProperties(prototype, figureDescriptors)
+}
+
+function patchServer(): void {
+  const { prototype } = net.Server
+  const base = save<ServerBase>(prototype, ['listen', '_listen2'])
+  const makeSocket = (options: net.SocketConstructorOpts) => new net.Socket(options) as never
+  Object.assign(prototype, skippingOwn(serverMethods(base, makeSocket), base))
+}
+
+/** `tls.connect` makes a kernel socket by itself unless it is given one. */
+function patchTls(): void {
+  const builtinTls = process.getBuiltinModule('tls')
+  const original = builtinTls.connect as TlsConnect
+  const patched: TlsConnect = (...args) => tlsConnect(original, args)
+  Object.defineProperty(patched, 'name', { value: 'connect' })
+  builtinTls.connect = patched as typeof builtinTls.connect
+}
+
+type TlsConnect = (...args: unknown[]) => tls.TLSSocket
+
+/** Gives `tls.connect` a socket to wrap when the call shall go over UDP. */
+function tlsConnect(original: TlsConnect, args: unknown[]): tls.TLSSocket {
+  const [options, callback] = tlsArguments(args)
+  const isGiven = Boolean(options.socket || options.path || options._handle || options.handle)
+  if (isGiven || chooseTransport(options.transport) !== 'udp') return original(...args)
+  // Connected only when the wrapper is made: that may throw for bad certificates.
+  const raw = new net.Socket({ allowHalfOpen: options.allowHalfOpen === true })
+  const wrapper = original({ ...options, socket: raw }, ...(callback === null ? [] : [callback]))
+  if (options.timeout) wrapper.setTimeout(options.timeout)
+  raw.connect(options as net.SocketConnectOpts)
+  // An abort signal may end the wrapper while it does not know its socket yet.
+  wrapper.once('close', () => raw.destroy())
+  return wrapper
+}
+
+type TlsRequest = ConnectRequest & { socket?: unknown; allowHalfOpen?: unknown }
+
+// `tls.connect` takes its options after port and host, too; `net` does not know that form.
+function tlsArguments(args: unknown[]): [TlsRequest, (() => void) | null] {
+  const [options, callback] = normalizeArguments(args)
+  const extra = args.slice(1, 3).find((arg) => typeof arg === 'object' && arg !== null)
+  return [{ ...options, ...(extra as object | undefined) }, callback]
+}
+
+/** Keeps the built-in's methods, which the overrides call for everything that is not UDP. */
+function save<Base>(prototype: object, names: readonly string[]): Base {
+  const saved: Record<string, unknown> = {}
+  for (const name of names) saved[name] = Reflect.get(prototype, name)
+  return saved as Base
+}
+
+/** Leaves sockets and servers of our own classes alone: they have decided before they got here. */
+function skippingOwn(methods: object, base: object): object {
+  const result: Record<string, unknown> = { ...methods }
+  for (const name of ['connect', 'listen', '_listen2']) {
+    const method: unknown = Reflect.get(methods, name)
+    const original: unknown = Reflect.get(base, name)
+    if (typeof method !== 'function' || typeof original !== 'function') continue
+    result[name] = function (this: net.Socket | InternalServer, ...args: unknown[]): unknown {
+      return Reflect.apply(kIsOwn in this ? original : method, this, args)
+    }
+    Object.defineProperty(result[name], 'name', { value: name })
+  }
+  return result
+}

@@ -1,0 +1,10 @@
+/** A child process that echoes over UDP until it is killed; tells its parent the port. */
+import net from '../index.ts'
+
+const server = net.createServer((socket) => {
+  socket.on('error', () => {})
+  socket.pipe(socket)
+})
+server.listen({ port: 0, host: '127.0.0.1', transport: 'udp' } as never, () => {
+  process.send?.((server.address() as { port: number }).port)
+})

@@ -1,0 +1,84 @@
+/**
+ * Which way a call goes. The call's own option is stronger than the object's, that is stronger than
+ * `configure()`, that is stronger than `PUNCHLINE_TRANSPORT`, and without any of them it is `auto`.
+ */
+import { SocketError } from '../errors.ts'
+import { type EndpointOptions, resolveEndpointOptions } from '../transport/index.ts'
+import { netRegistry, type TransportChoice } from './carrier.ts'
+
+/** Options of ours that every call with an options object accepts beside those of `node:net`. */
+export interface TransportOptions {
+  /**
+   * `tcp`: the kernel's TCP, as `node:net`. `udp`: Punchline's transport straight to host and port.
+   * `auto` (default): addresses and names that resolve locally go over TCP; a server in `auto`
+   * accepts both on one port number.
+   */
+  transport?: TransportChoice | undefined
+  /** Protection of the UDP transport. `'none'` is plaintext guarded by a CRC; nothing else exists yet. */
+  security?: 'none' | undefined
+  /** How long a peer may stay silent before connecting over UDP fails with ETIMEDOUT. Default 30,000. */
+  connectTimeoutMs?: number | undefined
+}
+
+/** Settings for all sockets of the process. */
+export interface Configuration {
+  /** Replaces `PUNCHLINE_TRANSPORT`; undefined gives it back its say. */
+  transport?: TransportChoice | undefined
+  /** Limits and times of the UDP transport, for UDP sockets bound from now on. */
+  endpoint?: Partial<EndpointOptions> | undefined
+}
+
+/**
+ * Changes settings for sockets and servers made from now on.
+ * @throws {SocketError} ERR_PUNCHLINE_TRANSPORT_INVALID
+ * @throws {RangeError} for an endpoint option out of range
+ */
+export function configure(configuration: Configuration): void {
+  if ('transport' in configuration) {
+    const { transport } = configuration
+    netRegistry().transport = transport === undefined ? undefined : checked(transport, 'configure')
+  }
+  if ('endpoint' in configuration) {
+    const { endpoint = {} } = configuration
+    resolveEndpointOptions(endpoint)
+    netRegistry().endpoint = endpoint
+  }
+}
+
+/**
+ * Says which transport a call uses. `wishes` are values of `transport` options, strongest first.
+ * @throws {SocketError} ERR_PUNCHLINE_TRANSPORT_INVALID
+ */
+export function chooseTransport(...wishes: readonly unknown[]): TransportChoice {
+  for (const wish of wishes) {
+    if (wish !== undefined && wish !== null) return checked(wish, "option 'transport'")
+  }
+  const configured = netRegistry().transport
+  if (configured !== undefined) return configured
+  const fromEnvironment = process.env['PUNCHLINE_TRANSPORT']
+  if (fromEnvironment === undefined || fromEnvironment === '') return 'auto'
+  return checked(fromEnvironment, 'PUNCHLINE_TRANSPORT')
+}
+
+/**
+ * Refuses protections that the UDP transport does not have, so that nobody believes to be protected.
+ * @throws {SocketError} ERR_PUNCHLINE_SECURITY_UNSUPPORTED
+ */
+export function checkSecurity(...wishes: readonly unknown[]): void {
+  for (const wish of wishes) {
+    if (wish !== undefined && wish !== 'none') {
+      throw new SocketError(
+        'ERR_PUNCHLINE_SECURITY_UNSUPPORTED',
+        `The UDP transport has no security ${JSON.stringify(wish)} yet: it is plaintext ('none')`,
+      )
+    }
+  }
+}
+
+function checked(value: unknown, where: string): TransportChoice {
+  if (value === 'tcp' || value === 'udp' || value === 'auto') return value
+  throw new SocketError(
+    'ERR_PUNCHLINE_TRANSPORT_INVALID',
+    `${where} must be 'tcp', 'udp' or 'auto', not ${JSON.stringify(value) ?? String(value)}`,
+  )
+}

@@ -1,0 +1,228 @@
+/** A line over the UDP transport: one stream of a connection. */
+
+import { TransportError } from '../errors.ts'
+import {
+  CODE_CONNECT_TIMEOUT,
+  CODE_HANDSHAKE,
+  CODE_IDLE_TIMEOUT,
+  CODE_PROTOCOL,
+  CODE_VERSION,
+} from '../transport/codes.ts'
+import type { ConnectionFigures, Stream, StreamOwner } from '../transport/index.ts'
+import type { Line, LineAddresses, LineFailure, LineOwner, LineRefusal, LineStats } from './line.ts'
+
+/** What a line needs of the mux that carries it. */
+export interface LineHome {
+  readonly backend: string
+  /** Why it is not a faster one; '' when there is none. */
+  readonly backendReason: string
+  /** The line's stream is gone, whatever the reason. */
+  forget(line: UdpLine): void
+  refChanged(): void
+}
+
+/** Nobody listens to what happens before an owner is set or after it is gone. */
+const NOBODY: LineOwner = {
+  connected() {},
+  refused() {},
+  readable() {},
+  writable() {},
+  finished() {},
+  failed() {},
+}
+
+export class UdpLine implements Line, StreamOwner {
+  owner: LineOwner = NOBODY
+  readonly addresses: LineAddresses
+  readonly path: LineAddresses
+  /** Whether it keeps the process alive by itself. */
+  isRef = true
+  private readonly home: LineHome
+  private stream: Stream | undefined
+  private isAccepted: boolean
+  private isReadableTold = false
+  private lastFigures: ConnectionFigures | undefined
+  /** Called once when the line was not opened; gives true when it is dialled again instead. */
+  private retry: ((code: number) => boolean) | undefined
+
+  constructor(home: LineHome, addresses: LineAddresses, path: LineAddresses, isAccepted: boolean) {
+    this.home = home
+    this.addresses = addresses
+    this.path = path
+    this.isAccepted = isAccepted
+  }
+
+  /** Gives the line its stream. `retry` may dial again when the peer turns out to be gone. */
+  carry(stream: Stream, retry?: (code: number) => boolean): void {
+    this.stream = stream
+    this.retry = retry
+  }
+
+  /** The line can't be opened: the owner is told in a later turn. */
+  fail(code: LineRefusal, cause?: Error): void {
+    process.nextTick(() => this.refuse(code, cause))
+  }
+
+  /** Not accepted within the time that connecting may take. */
+  timeOut(): void {
+    if (this.isAccepted || this.stream === undefined) return
+    const stream = this.stream
+    this.lose()
+    stream.reset()
+    this.refuse('ETIMEDOUT')
+  }
+
+  // ── What the owner does ────────────────────────────────────────────────────────────────────────
+
+  write(chunk: Uint8Array): number {
+    return this.stream?.write(chunk) ?? 0
+  }
+
+  finish(): void {
+    this.stream?.finish()
+  }
+
+  read(sizeMax?: number): Buffer | null {
+    const bytes = this.stream?.read(sizeMax) ?? null
+    if (bytes === null) this.isReadableTold = false
+    return bytes
+  }
+
+  readInto(target: Uint8Array): number {
+    const size = this.stream?.readInto(target) ?? 0
+    if (size === 0) this.isReadableTold = false
+    return size
+  }
+
+  get readableSize(): number {
+    return this.stream?.readableSize ?? 0
+  }
+
+  get ended(): boolean {
+    return this.stream?.ended ?? false
+  }
+
+  reset(): void {
+    const stream = this.stream
+    this.lose()
+    stream?.reset()
+  }
+
+  release(): void {
+    const stream = this.stream
+    this.lose()
+    stream?.release()
+  }
+
+  setRef(isRef: boolean): void {
+    if (this.isRef === isRef) return
+    this.isRef = isRef
+    this.home.refChanged()
+  }
+
+  setNoDelay(): void {
+    // Writes of one turn leave together in any case, and none waits for an acknowledgement.
+  }
+
+  setKeepAlive(isEnabled: boolean, initialDelayMs: number): void {
+    if (!isEnabled || initialDelayMs <= 0) return
+    // The transport probes by itself; the option can only make it probe more often.
+    const { connection } = this.stream ?? {}
+    connection?.setKeepAlive(Math.min(initialDelayMs, connection.endpoint.options.keepAliveMs))
+  }
+
+  stats(): LineStats {
+    const { connection } = this.stream ?? {}
+    if (connection !== undefined) this.lastFigures = connection.figures()
+    return {
+      transport: 'udp',
+      backend: this.home.backend,
+      backendReason: this.home.backendReason,
+      security: 'none',
+      ...this.lastFigures,
+    }
+  }
+
+  // ── What the stream tells ──────────────────────────────────────────────────────────────────────
+
+  accepted(): void {
+    this.isAccepted = true
+    this.retry = undefined
+    this.owner.connected()
+  }
+
+  refused(code: number): void {
+    const retry = this.retry
+    this.retry = undefined
+    if (retry?.(code) === true) return
+    this.lose()
+    this.refuse(refusalOf(code), causeOf(code))
+  }
+
+  readable(): void {
+    if (this.isReadableTold) return
+    this.isReadableTold = true
+    this.owner.readable()
+  }
+
+  writable(): void {
+    this.owner.writable()
+  }
+
+  finished(): void {
+    this.owner.finished()
+  }
+
+  failed(code: number): void {
+    if (!this.isAccepted) {
+      this.refused(code)
+      return
+    }
+    this.lose()
+    const { owner } = this
+    this.owner = NOBODY
+    owner.failed(failureOf(code), causeOf(code))
+  }
+
+  private refuse(code: LineRefusal, cause?: Error): void {
+    const { owner } = this
+    this.owner = NOBODY
+    owner.refused(code, cause)
+  }
+
+  /** The stream is not ours any more. */
+  private lose(): void {
+    if (this.stream === undefined) return
+    this.lastFigures = this.stream.connection.figures()
+    this.stream = undefined
+    this.home.forget(this)
+  }
+}
+
+function refusalOf(code: number): LineRefusal {
+  if (code === CODE_CONNECT_TIMEOUT || code === CODE_IDLE_TIMEOUT) return 'ETIMEDOUT'
+  if (code === CODE_VERSION || code === CODE_HANDSHAKE || code === CODE_PROTOCOL) return 'EPROTO'
+  return 'ECONNREFUSED'
+}
+
+function failureOf(code: number): LineFailure {
+  if (code === CODE_IDLE_TIMEOUT) return 'ETIMEDOUT'
+  return code === CODE_PROTOCOL ? 'EPROTO' : 'ECONNRESET'
+}
+
+/** More about endings that `node:net` has no word for. */
+function causeOf(code: number): Error | undefined {
+  if (code === CODE_VERSION) {
+    return new TransportError(
+      'ERR_PUNCHLINE_VERSION',
+      'the peer speaks another version of the transport',
+    )
+  }
+  if (code === CODE_HANDSHAKE) {
+    return new TransportError('ERR_PUNCHLINE_HANDSHAKE', 'the handshake with the peer failed')
+  }
+  if (code === CODE_PROTOCOL) {
+    return new TransportError('ERR_PUNCHLINE_PROTOCOL', 'a packet broke the protocol')
+  }
+  return undefined
+}

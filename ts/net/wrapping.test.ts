@@ -1,0 +1,174 @@
+/** Our sockets inside the runtime's other modules: http, http2, tls. No module of theirs is patched. */
+import http from 'node:http'
+import http2 from 'node:http2'
+import type builtin from 'node:net'
+import tls from 'node:tls'
+import { test } from 'uvu'
+import * as assert from 'uvu/assert'
+import { setCarrier } from './carrier.ts'
+import net, { configure, type Server } from './index.ts'
+import { MemoryCarrier } from './memory-carrier.ts'
+import { makeCertificate } from './testing/certificate.ts'
+
+const certificate = makeCertificate()
+const trust = { ca: certificate.cert, servername: 'localhost' }
+
+test.before(() => {
+  setCarrier(new MemoryCarrier())
+  configure({ transport: 'udp' })
+})
+
+test.after(() => {
+  setCarrier(null)
+  configure({ transport: undefined })
+})
+
+async function serve(onSocket: (socket: builtin.Socket) => void, options = {}): Promise<Server> {
+  const server = net.createServer(options, onSocket)
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  return server
+}
+
+function dial(server: Server, options = {}): builtin.Socket {
+  const { port } = server.address() as builtin.AddressInfo
+  return net.connect({ port, host: '127.0.0.1', ...options })
+}
+
+function close(server: Server): Promise<void> {
+  return new Promise((resolve) => server.close(() => resolve()))
+}
+
+function once(emitter: NodeJS.EventEmitter, event: string): Promise<unknown[]> {
+  return new Promise((resolve, reject) => {
+    emitter.once(event, (...args: unknown[]) => resolve(args))
+    if (event !== 'error') emitter.once('error', reject)
+  })
+}
+
+function collect(stream: NodeJS.ReadableStream): Promise<Buffer> {
+  return new Promise((resolve, reject) => {
+    const chunks: Buffer[] = []
+    stream.on('data', (chunk: Buffer) => chunks.push(chunk))
+    stream.once('end', () => resolve(Buffer.concat(chunks)))
+    stream.once('error', reject)
+  })
+}
+
+for (const allowHalfOpen of [false, true]) {
+  test(`tls: 300,000 bytes come back after end, raw sockets half-open: ${allowHalfOpen}`, async () => {
+    const tlsServer = tls.createServer(certificate, (socket) => socket.pipe(socket))
+    const server = await serve((raw) => tlsServer.emit('connection', raw), { allowHalfOpen })
+    const client = tls.connect({ ...trust, socket: dial(server, { allowHalfOpen }) })
+    client.end(Buffer.alloc(300_000, 'x'))
+    assert.is((await collect(client)).length, 300_000)
+    assert.ok(client.authorized)
+    client.destroy()
+    await close(server)
+  })
+}
+
+test('tls on a socket that talks in the clear first', async () => {
+  const server = await serve((raw) => {
+    raw.once('data', (question) => {
+      assert.is(question.toString(), 'STARTTLS')
+      raw.write('GO', () => {
+        const secure = new tls.TLSSocket(raw, { isServer: true, ...certificate })
+        assert.not(secure.connecting)
+        secure.on('data', (data) => secure.end(`secret ${data}`))
+      })
+    })
+  })
+  const raw = dial(server)
+  raw.write('STARTTLS')
+  await once(raw, 'data')
+  const client = tls.connect({ ...trust, socket: raw })
+  assert.not(client.connecting)
+  await once(client, 'secureConnect')
+  assert.is(Reflect.get(raw, '_handle'), null)
+  client.write('message')
+  assert.is((await collect(client)).toString(), 'secret message')
+  await once(raw, 'close')
+  await close(server)
+})
+
+test('tls tells of a refusal and of a reset', async () => {
+  const server = await serve((raw) => raw.resetAndDestroy())
+  const reset = tls.connect({ ...trust, socket: dial(server) })
+  const [error] = (await once(reset, 'error')) as NodeJS.ErrnoException[]
+  assert.is(error?.code, 'ECONNRESET')
+  const { port } = server.address() as builtin.AddressInfo
+  await close(server)
+  const raw = net.connect({ port, host: '127.0.0.1' })
+  const refused = tls.connect({ ...trust, socket: raw })
+  const [other] = (await once(refused, 'error')) as NodeJS.ErrnoException[]
+  assert.is(other?.code, 'ECONNREFUSED')
+})
+
+test('http: an agent that makes our sockets, a server that is given ours', async () => {
+  const httpServer = http.createServer(async (request, response) => {
+    assert.is(request.socket.remoteAddress, '127.0.0.1')
+    const body = await collect(request)
+    response.end(`${request.url} ${body.length}`)
+  })
+  const server = await serve((socket) => httpServer.emit('connection', socket), {
+    allowHalfOpen: true,
+  })
+  const agent = new http.Agent({ keepAlive: true, maxSockets: 2 })
+  Reflect.set(agent, 'createConnection', net.createConnection)
+  const { port } = server.address() as builtin.AddressInfo
+  const answers = [0, 1, 100, 70_000, 1_000_000].map((size) => {
+    const path = `/${size}`
+    const request = http.request({ port, host: '127.0.0.1', agent, method: 'POST', path })
+    request.end(Buffer.alloc(size))
+    return once(request, 'response').then(([response]) =>
+      collect(response as http.IncomingMessage).then(String),
+    )
+  })
+  const expected = ['/0 0', '/1 1', '/100 100', '/70000 70000', '/1000000 1000000']
+  assert.equal(await Promise.all(answers), expected)
+  agent.destroy()
+  await close(server)
+})
+
+test('http: an upgrade hands our socket out', async () => {
+  const httpServer = http.createServer()
+  httpServer.on('upgrade', (_request, socket, head) => {
+    assert.instance(socket, net.Socket)
+    assert.is(head.length, 0)
+    socket.write('HTTP/1.1 101 Switching\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n')
+    socket.pipe(socket)
+  })
+  const server = await serve((socket) => httpServer.emit('connection', socket), {
+    allowHalfOpen: true,
+  })
+  const { port } = server.address() as builtin.AddressInfo
+  const headers = { Connection: 'Upgrade', Upgrade: 'echo' }
+  const createConnection = () => net.connect({ port, host: '127.0.0.1' })
+  const request = http.request({ port, headers, createConnection })
+  request.end()
+  const [, socket] = (await once(request, 'upgrade')) as [unknown, builtin.Socket]
+  socket.end(Buffer.alloc(123_456))
+  assert.is((await collect(socket)).length, 123_456)
+  await close(server)
+})
+
+test('http2: many streams over one of our sockets', async () => {
+  const http2Server = http2.createServer((request, response) => response.end(request.url))
+  const server = await serve((socket) => http2Server.emit('connection', socket), {
+    allowHalfOpen: true,
+  })
+  const { port } = server.address() as builtin.AddressInfo
+  const session = http2.connect(`http://127.0.0.1:${port}`, {
+    createConnection: () => dial(server),
+  })
+  const paths = Array.from({ length: 30 }, (_, index) => `/${index}`)
+  const bodies = await Promise.all(
+    paths.map(async (path) => String(await collect(session.request({ ':path': path })))),
+  )
+  assert.equal(bodies, paths)
+  session.close()
+  await once(session, 'close')
+  await close(server)
+})
+
+test.run()

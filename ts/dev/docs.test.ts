@@ -1,0 +1,36 @@
+/** What the documents say is what the code does. */
+import { readFileSync } from 'node:fs'
+import { test } from 'uvu'
+import * as assert from 'uvu/assert'
+import { punchlineErrorCodes } from '../errors.ts'
+import { SIMULATION_ERROR_CODES } from '../sim/errors.ts'
+
+const read = (path: string) => readFileSync(new URL(`../../${path}`, import.meta.url), 'utf8')
+
+test('every error code has a row in docs/errors.md, and no row is left over', () => {
+  const rows = [...read('docs/errors.md').matchAll(/^\| `(ERR_[A-Z_]+)` \|/gm)].map((row) => row[1])
+  const codes = [...Object.keys(punchlineErrorCodes), ...Object.keys(SIMULATION_ERROR_CODES)]
+  assert.equal(rows.sort(), codes.sort())
+})
+
+test('commands named in the documents exist', () => {
+  const { scripts } = JSON.parse(read('package.json')) as { scripts: Record<string, string> }
+  for (const path of ['README.md', 'CONTRIBUTING.md']) {
+    for (const [, name] of read(path).matchAll(/npm (?:run )?(?:-s )?([a-z:]+)/g)) {
+      if (name === 'install') continue
+      assert.ok((name as string) in scripts, `${path}: npm run ${name}`)
+    }
+  }
+})
+
+test('files that the documents link to exist', () => {
+  for (const path of ['README.md', 'CONTRIBUTING.md', 'docs/protocol.md', 'docs/errors.md']) {
+    const folder = path.includes('/') ? 'docs/' : ''
+    for (const [, target] of read(path).matchAll(/\]\((?!https?:)([^)#]+)(?:#[^)]*)?\)/g)) {
+      const url = new URL(`../../${folder}${target}`, import.meta.url)
+      assert.not.throws(() => readFileSync(url), `${path}: ${target}`)
+    }
+  }
+})
+
+test.run()

@@ -1,0 +1,90 @@
+import { once } from 'node:events'
+import net from 'node:net'
+import tls from 'node:tls'
+import type { Party, PeerAddress } from './party.ts'
+import { makeSelfSigned } from './self-signed.ts'
+import { socketParty } from './socket-scenarios.ts'
+
+const HOST = '127.0.0.1'
+
+/** The kernel's TCP: what everything else is compared with. */
+export const netParty: Party = socketParty(async () => ({
+  listen: async (onSocket) => {
+    const server = net.createServer({ noDelay: true }, onSocket)
+    return listening(server)
+  },
+  connect: async ({ host, port }) => {
+    const socket = net.connect({ host, port, noDelay: true })
+    await once(socket, 'connect')
+    return socket
+  },
+}))
+
+/** TLS over the kernel's TCP, as Node negotiates it by default. */
+export const tlsParty: Party = socketParty(async () => ({
+  listen: async (onSocket) => {
+    const { key, certificate } = makeSelfSigned()
+    const server = tls.createServer({ key, cert: certificate, noDelay: true }, onSocket)
+    return listening(server, certificate)
+  },
+  connect: async ({ host, port, extra: certificate }) => {
+    const raw = net.connect({ host, port, noDelay: true })
+    const socket = tls.connect({
+      socket: raw,
+      host,
+      ...(certificate === undefined ? {} : { ca: certificate }),
+    })
+    await once(socket, 'secureConnect')
+    return socket
+  },
+  details: (socket) => {
+    if (!(socket instanceof tls.TLSSocket)) return {}
+    return { security: `${socket.getProtocol()} ${socket.getCipher().name}` }
+  },
+}))
+
+/** The part of `punchline/net` used here; its declarations exist only once it is built. */
+interface PunchlineNet {
+  createServer(options: object, onSocket: (socket: net.Socket) => void): net.Server
+  connect(options: object): net.Socket & {
+    stats(): { transport: string; backend?: string; security?: string }
+  }
+}
+
+/** Punchline's own transport, as this checkout builds it. */
+export const punchlineParty: Party = socketParty(async () => {
+  // Not a literal: the types of the build would be needed to check it.
+  const specifier: string = 'punchline/net'
+  const punchline: PunchlineNet = await import(specifier)
+  const choice = { transport: 'udp', security: 'none', noDelay: true }
+  return {
+    listen: (onSocket) =>
+      listening(punchline.createServer(choice, onSocket), undefined, { transport: 'udp' }),
+    connect: async ({ host, port }) => {
+      const socket = punchline.connect({ ...choice, host, port })
+      await once(socket, 'connect')
+      const { transport } = socket.stats()
+      if (transport !== 'udp') throw new Error(`the socket went over ${transport}`)
+      return socket
+    },
+    details: (socket) => {
+      const { backend = '?', security = '?' } = (
+        socket as ReturnType<PunchlineNet['connect']>
+      ).stats()
+      return { backend, security }
+    },
+  }
+})
+
+async function listening(
+  server: net.Server,
+  extra?: string,
+  options: object = {},
+): Promise<{ address: PeerAddress; close(): void }> {
+  server.listen({ host: HOST, port: 0, ...options })
+  await once(server, 'listening')
+  const bound = server.address()
+  if (bound === null || typeof bound === 'string') throw new Error('no address to listen on')
+  const address = { host: HOST, port: bound.port, ...(extra === undefined ? {} : { extra }) }
+  return { address, close: () => server.close() }
+}

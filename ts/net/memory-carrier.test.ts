@@ -111,6 +111,9 @@ test('FIN comes after the bytes, and each side has its own', async () => {
   assert.is(dialled.read()?.toString(), 'still here')
   assert.ok(dialled.ended)
   assert.ok(acceptor.events.includes('finished'))
+  // As in `net`, an open end keeps the process alive even after both FINs.
+  dialled.release()
+  accepted.release()
 })
 
 test('what is written before the accept leaves with the opening', async () => {

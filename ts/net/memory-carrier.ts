@@ -134,6 +134,7 @@ export class MemoryCarrier implements Carrier {
       accepted.join(line)
       this.post(() => line.accept())
     } else {
+      accepted.discard()
       this.post(() => line.refuse('ECONNREFUSED'))
     }
   }
@@ -287,6 +288,11 @@ class MemoryLine implements Line {
     if (this.isDead) return
     this.die()
     if (!this.isReleased) this.owner.refused(code)
+  }
+
+  /** The listener did not take it. */
+  discard(): void {
+    this.die()
   }
 
   expireAfter(timeoutMs: number): void {

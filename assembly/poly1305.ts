@@ -33,6 +33,20 @@ export function polyStart(state: ptr, key: ptr): void {
   copy(state + POLY_S, key + 16, 16)
 }
 
+/** RFC 8439 §2.5: the tag of a message that stands for itself. */
+export function poly1305(state: ptr, key: ptr, p: ptr, size: i32, tag: ptr): void {
+  polyStart(state, key)
+  const whole: i32 = size & ~15
+  polyBlocks(state, p, whole >> 4, 1)
+  if (whole !== size) {
+    fill(state + POLY_BLOCK, BLOCK_SIZE)
+    copy(state + POLY_BLOCK, p + whole, size - whole)
+    w8(state + POLY_BLOCK + (size - whole), 1)
+    polyBlocks(state, state + POLY_BLOCK, 1, 0)
+  }
+  polyFinish(state, tag)
+}
+
 /** Absorbs bytes and, after them, zeros up to a multiple of 16 (RFC 8439 §2.8: pad16). */
 export function polyPadded(state: ptr, p: ptr, size: i32): void {
   const whole: i32 = size & ~15
@@ -41,17 +55,6 @@ export function polyPadded(state: ptr, p: ptr, size: i32): void {
   fill(state + POLY_BLOCK, BLOCK_SIZE)
   copy(state + POLY_BLOCK, p + whole, size - whole)
   polyBlocks(state, state + POLY_BLOCK, 1, 1)
-}
-
-/** Absorbs the last bytes of a message that stands for itself (RFC 8439 §2.5.1). */
-export function polyLast(state: ptr, p: ptr, size: i32): void {
-  const whole: i32 = size & ~15
-  polyBlocks(state, p, whole >> 4, 1)
-  if (whole === size) return
-  fill(state + POLY_BLOCK, BLOCK_SIZE)
-  copy(state + POLY_BLOCK, p + whole, size - whole)
-  w8(state + POLY_BLOCK + (size - whole), 1)
-  polyBlocks(state, state + POLY_BLOCK, 1, 0)
 }
 
 /** Absorbs whole blocks. `high` is the bit put above each: 1, or 0 when the block has its own. */

@@ -149,6 +149,7 @@ import {
 } from './stream-send'
 import { MESSAGE_SIZE_MAX, PACKET_SIZE_MIN } from './wire'
 
+export { open as aeadOpen, seal as aeadSeal } from './aead'
 export * from './control'
 export * from './crc32c'
 

@@ -85,6 +85,22 @@ export interface CoreExports {
   streamAbort(stream: Handle, code: number): void
   streamRelease(stream: Handle): void
   crc32c(pointer: number, length: number): number
+  aeadSeal(
+    key: number,
+    nonce: number,
+    header: number,
+    headerSize: number,
+    payload: number,
+    payloadSize: number,
+  ): void
+  aeadOpen(
+    key: number,
+    nonce: number,
+    header: number,
+    headerSize: number,
+    payload: number,
+    payloadSize: number,
+  ): number
 }
 
 export interface CoreOptions {

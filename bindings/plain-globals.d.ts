@@ -54,20 +54,36 @@ declare const ASC_FEATURE_SIMD: boolean
 declare type v128 = { readonly lanes: never }
 declare namespace v128 {
   function load(pointer: i32, offset?: i32): v128
+  function load32_splat(pointer: i32, offset?: i32): v128
   function store(pointer: i32, value: v128, offset?: i32): void
   function and(a: v128, b: v128): v128
+  function or(a: v128, b: v128): v128
   function xor(a: v128, b: v128): v128
 }
 declare namespace i8x16 {
   function splat(value: i32): v128
   function swizzle(a: v128, s: v128): v128
+  function shuffle(a: v128, b: v128, ...lanes: i32[]): v128
 }
 declare namespace i16x8 {
   function shr_u(a: v128, by: i32): v128
 }
+declare function i32x4(a: i32, b: i32, c: i32, d: i32): v128
 declare namespace i32x4 {
   function splat(value: i32): v128
   function replace_lane(a: v128, index: i32, value: i32): v128
+  function add(a: v128, b: v128): v128
+  function shl(a: v128, by: i32): v128
+  function shr_u(a: v128, by: i32): v128
+  function shuffle(a: v128, b: v128, ...lanes: i32[]): v128
+}
+declare namespace i64x2 {
+  function shuffle(a: v128, b: v128, ...lanes: i32[]): v128
+}
+declare type u64 = number
+declare namespace i64 {
+  function load32_u(pointer: i32, offset?: i32): u64
+  function store32(pointer: i32, value: u64, offset?: i32): void
 }
 
 // Named by the control plane (`assembly/control.ts`), which runs compiled only.

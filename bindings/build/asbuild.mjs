@@ -42,14 +42,27 @@ const COMMON_INPUTS = [
   'bindings/build/asc.mjs',
 ]
 
+const CORE_TARGETS = ['simd', 'plain', 'simd-debug', 'plain-debug']
+const PARTS_TARGETS = ['parts-simd', 'parts-plain']
+
 /** Compiles the core for its targets. */
 export async function asbuild() {
-  const names = Object.keys(targets).filter((name) => name !== 'bench')
   await step({
     name: 'asbuild',
     inputs: [...COMMON_INPUTS, ...filesBelow('assembly', isSource)],
-    outputs: names.map((name) => targets[name].outFile),
-    action: () => Promise.all(names.map((name) => compile(name, 'assembly/index.ts'))),
+    outputs: CORE_TARGETS.map((name) => targets[name].outFile),
+    action: () => Promise.all(CORE_TARGETS.map((name) => compile(name, 'assembly/index.ts'))),
+  })
+}
+
+/** Compiles the inner functions that tests and micro benchmarks call one by one. */
+export async function asbuildParts() {
+  const entry = 'bindings/testing/parts.ts'
+  await step({
+    name: 'asbuild-parts',
+    inputs: [...COMMON_INPUTS, ...filesBelow('assembly', isSource), entry],
+    outputs: PARTS_TARGETS.map((name) => targets[name].outFile),
+    action: () => Promise.all(PARTS_TARGETS.map((name) => compile(name, entry))),
   })
 }
 

@@ -3,11 +3,11 @@
  *
  * - `asbuild`: the core for all targets, and its embedding in `bindings/generated/`
  * - `native`: the addon; fails where it can't be built
- * - `all`: the package, what the micro benchmarks measure, and the addon where there is a compiler;
- *   tests, demo and benchmarks run it first
+ * - `all`: the package, what tests and micro benchmarks take of the core's parts, and the addon where
+ *   there is a compiler; tests, demo and benchmarks run it first
  * - none: the package
  */
-import { asbuild, asbuildBench } from './asbuild.mjs'
+import { asbuild, asbuildBench, asbuildParts } from './asbuild.mjs'
 import { embed } from './embed.mjs'
 import { buildNative, missingForNative } from './native.mjs'
 import { buildPackage } from './package.mjs'
@@ -19,7 +19,8 @@ async function build(wanted) {
     if (missing) throw new Error(`the addon can't be built here: ${missing}`)
     return buildNative()
   }
-  const extras = wanted === 'all' ? [asbuildBench(), missing ? undefined : buildNative()] : []
+  const extras =
+    wanted === 'all' ? [asbuildBench(), asbuildParts(), missing ? undefined : buildNative()] : []
   await Promise.all([buildCore(wanted !== 'asbuild'), ...extras])
 }
 

@@ -1,0 +1,338 @@
+/** Test vectors of RFC 8439, by section. */
+
+/** Bytes written in hexadecimal, white space aside. */
+export const hex = (digits: string): Buffer => Buffer.from(digits.replace(/\s/g, ''), 'hex')
+
+const IETF_TEXT = hex(`
+    416e79207375626d697373696f6e20746f20746865204945544620696e74656e646564206279207468652043
+    6f6e7472696275746f7220666f72207075626c69636174696f6e20617320616c6c206f722070617274206f66
+    20616e204945544620496e7465726e65742d4472616674206f722052464320616e6420616e79207374617465
+    6d656e74206d6164652077697468696e2074686520636f6e74657874206f6620616e20494554462061637469
+    7669747920697320636f6e7369646572656420616e20224945544620436f6e747269627574696f6e222e2053
+    7563682073746174656d656e747320696e636c756465206f72616c2073746174656d656e747320696e204945
+    54462073657373696f6e732c2061732077656c6c206173207772697474656e20616e6420656c656374726f6e
+    696320636f6d6d756e69636174696f6e73206d61646520617420616e792074696d65206f7220706c6163652c
+    207768696368206172652061646472657373656420746f
+  `)
+
+const JABBERWOCKY = hex(`
+    2754776173206272696c6c69672c20616e642074686520736c6974687920746f7665730a4469642067797265
+    20616e642067696d626c6520696e2074686520776162653a0a416c6c206d696d737920776572652074686520
+    626f726f676f7665732c0a416e6420746865206d6f6d65207261746873206f757467726162652e
+  `)
+
+const SUNSCREEN = hex(`
+    4c616469657320616e642047656e746c656d656e206f662074686520636c617373206f66202739393a204966
+    204920636f756c64206f6666657220796f75206f6e6c79206f6e652074697020666f72207468652066757475
+    72652c2073756e73637265656e20776f756c642062652069742e
+  `)
+
+const DRAFT_TEXT = hex(`
+    496e7465726e65742d4472616674732061726520647261667420646f63756d656e74732076616c696420666f
+    722061206d6178696d756d206f6620736978206d6f6e74687320616e64206d61792062652075706461746564
+    2c207265706c616365642c206f72206f62736f6c65746564206279206f7468657220646f63756d656e747320
+    617420616e792074696d652e20497420697320696e617070726f70726961746520746f2075736520496e7465
+    726e65742d447261667473206173207265666572656e6365206d6174657269616c206f7220746f2063697465
+    207468656d206f74686572207468616e206173202fe2809c776f726b20696e2070726f67726573732e2fe280
+    9d
+  `)
+
+/** Keystream XOR plaintext = ciphertext, from block `counter` on. */
+export interface ChaChaVector {
+  readonly section: string
+  readonly key: Buffer
+  readonly nonce: Buffer
+  readonly counter: number
+  readonly plaintext: Buffer
+  readonly ciphertext: Buffer
+}
+
+export const CHACHA20_VECTORS: readonly ChaChaVector[] = [
+  {
+    section: '2.3.2',
+    key: hex('000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f'),
+    nonce: hex('000000090000004a00000000'),
+    counter: 1,
+    plaintext: Buffer.alloc(64),
+    ciphertext: hex(`
+    10f1e7e4d13b5915500fdd1fa32071c4c7d1f4c733c068030422aa9ac3d46c4ed2826446079faa0914c2d705
+    d98b02a2b5129cd1de164eb9cbd083e8a2503c4e
+  `),
+  },
+  {
+    section: '2.4.2',
+    key: hex('000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f'),
+    nonce: hex('000000000000004a00000000'),
+    counter: 1,
+    plaintext: SUNSCREEN,
+    ciphertext: hex(`
+    6e2e359a2568f98041ba0728dd0d6981e97e7aec1d4360c20a27afccfd9fae0bf91b65c5524733ab8f593dab
+    cd62b3571639d624e65152ab8f530c359f0861d807ca0dbf500d6a6156a38e088a22b65e52bc514d16ccf806
+    818ce91ab77937365af90bbf74a35be6b40b8eedf2785e42874d
+  `),
+  },
+  {
+    section: 'A.1 #1',
+    key: Buffer.alloc(32),
+    nonce: Buffer.alloc(12),
+    counter: 0,
+    plaintext: Buffer.alloc(64),
+    ciphertext: hex(`
+    76b8e0ada0f13d90405d6ae55386bd28bdd219b8a08ded1aa836efcc8b770dc7da41597c5157488d7724e03f
+    b8d84a376a43b8f41518a11cc387b669b2ee6586
+  `),
+  },
+  {
+    section: 'A.1 #2',
+    key: Buffer.alloc(32),
+    nonce: Buffer.alloc(12),
+    counter: 1,
+    plaintext: Buffer.alloc(64),
+    ciphertext: hex(`
+    9f07e7be5551387a98ba977c732d080dcb0f29a048e3656912c6533e32ee7aed29b721769ce64e43d57133b0
+    74d839d531ed1f28510afb45ace10a1f4b794d6f
+  `),
+  },
+  {
+    section: 'A.1 #3',
+    key: hex('0000000000000000000000000000000000000000000000000000000000000001'),
+    nonce: Buffer.alloc(12),
+    counter: 1,
+    plaintext: Buffer.alloc(64),
+    ciphertext: hex(`
+    3aeb5224ecf849929b9d828db1ced4dd832025e8018b8160b82284f3c949aa5a8eca00bbb4a73bdad192b5c4
+    2f73f2fd4e273644c8b36125a64addeb006c13a0
+  `),
+  },
+  {
+    section: 'A.1 #4',
+    key: hex('00ff000000000000000000000000000000000000000000000000000000000000'),
+    nonce: Buffer.alloc(12),
+    counter: 2,
+    plaintext: Buffer.alloc(64),
+    ciphertext: hex(`
+    72d54dfbf12ec44b362692df94137f328fea8da73990265ec1bbbea1ae9af0ca13b25aa26cb4a648cb9b9d1b
+    e65b2c0924a66c54d545ec1b7374f4872e99f096
+  `),
+  },
+  {
+    section: 'A.1 #5',
+    key: Buffer.alloc(32),
+    nonce: hex('000000000000000000000002'),
+    counter: 0,
+    plaintext: Buffer.alloc(64),
+    ciphertext: hex(`
+    c2c64d378cd536374ae204b9ef933fcd1a8b2288b3dfa49672ab765b54ee27c78a970e0e955c14f3a88e741b
+    97c286f75f8fc299e8148362fa198a39531bed6d
+  `),
+  },
+  {
+    section: 'A.2 #1',
+    key: Buffer.alloc(32),
+    nonce: Buffer.alloc(12),
+    counter: 0,
+    plaintext: Buffer.alloc(64),
+    ciphertext: hex(`
+    76b8e0ada0f13d90405d6ae55386bd28bdd219b8a08ded1aa836efcc8b770dc7da41597c5157488d7724e03f
+    b8d84a376a43b8f41518a11cc387b669b2ee6586
+  `),
+  },
+  {
+    section: 'A.2 #2',
+    key: hex('0000000000000000000000000000000000000000000000000000000000000001'),
+    nonce: hex('000000000000000000000002'),
+    counter: 1,
+    plaintext: IETF_TEXT,
+    ciphertext: hex(`
+    a3fbf07df3fa2fde4f376ca23e82737041605d9f4f4f57bd8cff2c1d4b7955ec2a97948bd3722915c8f3d337
+    f7d370050e9e96d647b7c39f56e031ca5eb6250d4042e02785ececfa4b4bb5e8ead0440e20b6e8db09d881a7
+    c6132f420e52795042bdfa7773d8a9051447b3291ce1411c680465552aa6c405b7764d5e87bea85ad00f8449
+    ed8f72d0d662ab052691ca66424bc86d2df80ea41f43abf937d3259dc4b2d0dfb48a6c9139ddd7f76966e928
+    e635553ba76c5c879d7b35d49eb2e62b0871cdac638939e25e8a1e0ef9d5280fa8ca328b351c3c765989cbcf
+    3daa8b6ccc3aaf9f3979c92b3720fc88dc95ed84a1be059c6499b9fda236e7e818b04b0bc39c1e876b193bfe
+    5569753f88128cc08aaa9b63d1a16f80ef2554d7189c411f5869ca52c5b83fa36ff216b9c1d30062bebcfd2d
+    c5bce0911934fda79a86f6e698ced759c3ff9b6477338f3da4f9cd8514ea9982ccafb341b2384dd902f3d1ab
+    7ac61dd29c6f21ba5b862f3730e37cfdc4fd806c22f221
+  `),
+  },
+  {
+    section: 'A.2 #3',
+    key: hex('1c9240a5eb55d38af333888604f6b5f0473917c1402b80099dca5cbc207075c0'),
+    nonce: hex('000000000000000000000002'),
+    counter: 42,
+    plaintext: JABBERWOCKY,
+    ciphertext: hex(`
+    62e6347f95ed87a45ffae7426f27a1df5fb69110044c0d73118effa95b01e5cf166d3df2d721caf9b21e5fb1
+    4c616871fd84c54f9d65b283196c7fe4f60553ebf39c6402c42234e32a356b3e764312a61a5532055716ead6
+    962568f87d3f3f7704c6a8d1bcd1bf4d50d6154b6da731b187b58dfd728afa36757a797ac188d1
+  `),
+  },
+  // §2.6.2 and A.4: the authenticator's key is the begin of block 0.
+  {
+    section: '2.6.2',
+    key: hex('808182838485868788898a8b8c8d8e8f909192939495969798999a9b9c9d9e9f'),
+    nonce: hex('000000000001020304050607'),
+    counter: 0,
+    plaintext: Buffer.alloc(32),
+    ciphertext: hex('8ad5a08b905f81cc815040274ab29471a833b637e3fd0da508dbb8e2fdd1a646'),
+  },
+  {
+    section: 'A.4 #1',
+    key: Buffer.alloc(32),
+    nonce: Buffer.alloc(12),
+    counter: 0,
+    plaintext: Buffer.alloc(32),
+    ciphertext: hex('76b8e0ada0f13d90405d6ae55386bd28bdd219b8a08ded1aa836efcc8b770dc7'),
+  },
+  {
+    section: 'A.4 #2',
+    key: hex('0000000000000000000000000000000000000000000000000000000000000001'),
+    nonce: hex('000000000000000000000002'),
+    counter: 0,
+    plaintext: Buffer.alloc(32),
+    ciphertext: hex('ecfa254f845f647473d3cb140da9e87606cb33066c447b87bc2666dde3fbb739'),
+  },
+  {
+    section: 'A.4 #3',
+    key: hex('1c9240a5eb55d38af333888604f6b5f0473917c1402b80099dca5cbc207075c0'),
+    nonce: hex('000000000000000000000002'),
+    counter: 0,
+    plaintext: Buffer.alloc(32),
+    ciphertext: hex('965e3bc6f9ec7ed9560808f4d229f94b137ff275ca9b3fcbdd59deaad23310ae'),
+  },
+]
+
+export interface Poly1305Vector {
+  readonly section: string
+  /** r and s, one after the other. */
+  readonly key: Buffer
+  readonly message: Buffer
+  readonly tag: Buffer
+}
+
+export const POLY1305_VECTORS: readonly Poly1305Vector[] = [
+  {
+    section: '2.5.2',
+    key: hex('85d6be7857556d337f4452fe42d506a80103808afb0db2fd4abff6af4149f51b'),
+    message: hex(`
+    43727970746f6772617068696320466f72756d2052657365617263682047726f7570
+  `),
+    tag: hex('a8061dc1305136c6c22b8baf0c0127a9'),
+  },
+  { section: 'A.3 #1', key: Buffer.alloc(32), message: Buffer.alloc(64), tag: Buffer.alloc(16) },
+  {
+    section: 'A.3 #2',
+    key: hex('0000000000000000000000000000000036e5f6b5c5e06070f0efca96227a863e'),
+    message: IETF_TEXT,
+    tag: hex('36e5f6b5c5e06070f0efca96227a863e'),
+  },
+  {
+    section: 'A.3 #3',
+    key: hex('36e5f6b5c5e06070f0efca96227a863e00000000000000000000000000000000'),
+    message: IETF_TEXT,
+    tag: hex('f3477e7cd95417af89a6b8794c310cf0'),
+  },
+  {
+    section: 'A.3 #4',
+    key: hex('1c9240a5eb55d38af333888604f6b5f0473917c1402b80099dca5cbc207075c0'),
+    message: JABBERWOCKY,
+    tag: hex('4541669a7eaaee61e708dc7cbcc5eb62'),
+  },
+  {
+    section: 'A.3 #5',
+    key: hex('0200000000000000000000000000000000000000000000000000000000000000'),
+    message: hex('ffffffffffffffffffffffffffffffff'),
+    tag: hex('03000000000000000000000000000000'),
+  },
+  {
+    section: 'A.3 #6',
+    key: hex('02000000000000000000000000000000ffffffffffffffffffffffffffffffff'),
+    message: hex('02000000000000000000000000000000'),
+    tag: hex('03000000000000000000000000000000'),
+  },
+  {
+    section: 'A.3 #7',
+    key: hex('0100000000000000000000000000000000000000000000000000000000000000'),
+    message: hex(`
+    fffffffffffffffffffffffffffffffff0ffffffffffffffffffffffffffffff110000000000000000000000
+    00000000
+  `),
+    tag: hex('05000000000000000000000000000000'),
+  },
+  {
+    section: 'A.3 #8',
+    key: hex('0100000000000000000000000000000000000000000000000000000000000000'),
+    message: hex(`
+    fffffffffffffffffffffffffffffffffbfefefefefefefefefefefefefefefe010101010101010101010101
+    01010101
+  `),
+    tag: Buffer.alloc(16),
+  },
+  {
+    section: 'A.3 #9',
+    key: hex('0200000000000000000000000000000000000000000000000000000000000000'),
+    message: hex('fdffffffffffffffffffffffffffffff'),
+    tag: hex('faffffffffffffffffffffffffffffff'),
+  },
+  {
+    section: 'A.3 #10',
+    key: hex('0100000000000000040000000000000000000000000000000000000000000000'),
+    message: hex(`
+    e33594d7505e43b900000000000000003394d7505e4379cd0100000000000000000000000000000000000000
+    0000000001000000000000000000000000000000
+  `),
+    tag: hex('14000000000000005500000000000000'),
+  },
+  {
+    section: 'A.3 #11',
+    key: hex('0100000000000000040000000000000000000000000000000000000000000000'),
+    message: hex(`
+    e33594d7505e43b900000000000000003394d7505e4379cd0100000000000000000000000000000000000000
+    00000000
+  `),
+    tag: hex('13000000000000000000000000000000'),
+  },
+]
+
+export interface AeadVector {
+  readonly section: string
+  readonly key: Buffer
+  readonly nonce: Buffer
+  readonly header: Buffer
+  readonly plaintext: Buffer
+  readonly ciphertext: Buffer
+  readonly tag: Buffer
+}
+
+export const AEAD_VECTORS: readonly AeadVector[] = [
+  {
+    section: '2.8.2',
+    key: hex('808182838485868788898a8b8c8d8e8f909192939495969798999a9b9c9d9e9f'),
+    nonce: hex('070000004041424344454647'),
+    header: hex('50515253c0c1c2c3c4c5c6c7'),
+    plaintext: SUNSCREEN,
+    ciphertext: hex(`
+    d31a8d34648e60db7b86afbc53ef7ec2a4aded51296e08fea9e2b5a736ee62d63dbea45e8ca9671282fafb69
+    da92728b1a71de0a9e060b2905d6a5b67ecd3b3692ddbd7f2d778b8c9803aee328091b58fab324e4fad67594
+    5585808b4831d7bc3ff4def08e4b7a9de576d26586cec64b6116
+  `),
+    tag: hex('1ae10b594f09e26a7e902ecbd0600691'),
+  },
+  {
+    section: 'A.5',
+    key: hex('1c9240a5eb55d38af333888604f6b5f0473917c1402b80099dca5cbc207075c0'),
+    nonce: hex('000000000102030405060708'),
+    header: hex('f33388860000000000004e91'),
+    plaintext: DRAFT_TEXT,
+    ciphertext: hex(`
+    64a0861575861af460f062c79be643bd5e805cfd345cf389f108670ac76c8cb24c6cfc18755d43eea09ee94e
+    382d26b0bdb7b73c321b0100d4f03b7f355894cf332f830e710b97ce98c8a84abd0b948114ad176e008d33bd
+    60f982b1ff37c8559797a06ef4f0ef61c186324e2b3506383606907b6a7c02b0f9f6157b53c867e4b9166c76
+    7b804d46a59b5216cde7a4e99040c5a40433225ee282a1b0a06c523eaf4534d7f83fa1155b0047718cbc546a
+    0d072b04b3564eea1b422273f548271a0bb2316053fa76991955ebd63159434ecebb4e466dae5a1073a67276
+    27097a1049e617d91d361094fa68f0ff77987130305beaba2eda04df997b714d6c6f2c29a6ad5cb4022b0270
+    9b
+  `),
+    tag: hex('eead9d67890cbb22392336fea1851f38'),
+  },
+]

@@ -9,6 +9,8 @@ import {
   CN_CLOSE_END,
   CN_CONNECT_TIMEOUT,
   CN_CONTROL,
+  CN_COOKIE,
+  CN_COOKIES,
   CN_COUNT_BYTES_SENT,
   CN_COUNT_PACKETS_SENT,
   CN_COUNT_RETRANSMITTED,
@@ -42,6 +44,7 @@ import {
   CONTROL_MAX_STREAMS,
   CONTROL_PING,
   connectionFreeIfDone,
+  HALF_OPEN_TIMEOUT,
   nextSender,
   probeInterval,
   STATE_CLOSING,
@@ -58,14 +61,25 @@ import {
   count,
   ENDPOINT,
   EP_EMPTY_TIMEOUT,
+  EP_FLAGS,
   EP_NOW,
+  EP_OFFLOADED,
   EP_REPLIES,
   EP_REPLY_COUNT,
   EP_STREAMS_MAX,
   EP_TRAIN,
   EP_TRAIN_COUNT,
+  REPLY_ADDRESS,
+  REPLY_FROM,
+  REPLY_LENGTH,
+  REPLY_MESSAGE,
   REPLY_SIZE,
+  REPLY_SOCKET,
+  REPLY_TO,
+  REPLY_TYPE,
 } from './endpoint'
+import { addJob, jobsClear, jobsHaveRoom, runJobs } from './jobs'
+import { keysRenew, sealOperation, sealSlot, sendEpoch, trailerSize } from './keys'
 import {
   ADDRESS_SIZE,
   COUNT_ACKS_SENT,
@@ -74,6 +88,7 @@ import {
   COUNT_PACKETS_RETRANSMITTED,
   COUNT_REFUSALS_SENT,
   COUNT_RESETS_SENT,
+  COUNT_RETRIES_SENT,
   COUNT_STREAM_BYTES_RETRANSMITTED,
   COUNT_STREAM_BYTES_SENT,
   DESC_ADDRESS,
@@ -169,6 +184,7 @@ import {
 } from './stream'
 import { firstLost, lostWasSent } from './stream-send'
 import {
+  COOKIE_SIZE,
   CRC_SIZE,
   FRAME_ACCEPT,
   FRAME_ACK,
@@ -184,6 +200,7 @@ import {
   FRAME_STREAM,
   INITIAL_SIZE,
   INITIAL_SIZE_FLOOR,
+  LONG_COOKIE_SIZE,
   LONG_SIZE,
   SHORT_SIZE,
   STREAM_FIN_BIT,
@@ -191,8 +208,7 @@ import {
   TYPE_HANDSHAKE,
   TYPE_INITIAL,
   TYPE_RESET,
-  TYPE_VERSION,
-  VERSION,
+  TYPE_RETRY,
   varintSize,
   writeLongHeader,
   writeShortHeader,
@@ -213,8 +229,6 @@ const CONTROL_ROOM: i32 = 25
 const STREAM_ROOM: i32 = 32
 /** Below this round-trip time the peer's socket buffer bounds the flight. */
 const LOCAL_RTT: f64 = 2000.0
-/** How long a connection may stay half open. */
-export const HALF_OPEN_TIMEOUT: f64 = 10000000.0
 const HANDSHAKE_INTERVAL_MAX: f64 = 1000000.0
 
 // ── Frames ───────────────────────────────────────────────────────────────────────────────────────
@@ -377,15 +391,31 @@ function mayFly(cn: ptr, path: ptr): bool {
   return f64(r32(path + PATH_IN_FLIGHT) + r32(path + PATH_PACKET_BYTES)) <= window
 }
 
-/** Closes the packet with its checksum; gives its size. */
-function finishPacket(p: ptr, at: ptr): i32 {
+/** Writes the header of a connection's next packet and the job that closes it; gives its size. */
+function finishShort(cn: ptr, path: ptr, p: ptr, at: ptr): i32 {
+  const number: f64 = rf64(path + PATH_NEXT)
+  wf64(path + PATH_NEXT, number + 1.0)
+  writeShortHeader(
+    p,
+    sendEpoch(cn),
+    r32(path + PATH_NUMBER),
+    r32(cn + CN_REMOTE_CID),
+    r32(cn + CN_REMOTE_CID + 4),
+    number,
+  )
+  addJob(sealOperation(cn), sealSlot(cn), number, p, SHORT_SIZE, at - p - SHORT_SIZE)
+  return at - p + trailerSize(cn)
+}
+
+/** Closes a packet with a long header with its checksum; gives its size. */
+function finishLong(p: ptr, at: ptr): i32 {
   w32(at, crc32c(p, at - p))
   return at - p + CRC_SIZE
 }
 
 /** Builds the next packet at `p`; gives its size, 0 when nothing is due or may leave. */
 function buildPacket(cn: ptr, path: ptr, p: ptr, now: f64): i32 {
-  const end: ptr = p + r32(path + PATH_PACKET_BYTES) - CRC_SIZE
+  const end: ptr = p + r32(path + PATH_PACKET_BYTES) - trailerSize(cn)
   const hasAck: bool =
     r32(path + PATH_ACK_PENDING) > 0 && r32(path + PATH_RECEIVED + RANGES_COUNT) > 0
   // Who only receives asks now and then whether its acknowledgements arrive: old ones can go.
@@ -432,16 +462,7 @@ function buildPacket(cn: ptr, path: ptr, p: ptr, now: f64): i32 {
     }
   }
   if (at === p + SHORT_SIZE) return 0
-  const number: f64 = rf64(path + PATH_NEXT)
-  wf64(path + PATH_NEXT, number + 1.0)
-  writeShortHeader(
-    p,
-    r32(path + PATH_NUMBER),
-    r32(cn + CN_REMOTE_CID),
-    r32(cn + CN_REMOTE_CID + 4),
-    number,
-  )
-  const size: i32 = finishPacket(p, at)
+  const size: i32 = finishShort(cn, path, p, at)
   wf64(entry + SENT_AT, now)
   w32(entry + SENT_BYTES, size)
   if (hasAck) {
@@ -467,17 +488,23 @@ function buildPacket(cn: ptr, path: ptr, p: ptr, now: f64): i32 {
 /** Builds the handshake message that is due; gives the packet's size. */
 function buildHandshake(cn: ptr, p: ptr, now: f64): i32 {
   w32(cn + CN_FLAGS, r32(cn + CN_FLAGS) & ~CN_SAY_HANDSHAKE)
-  const isClient: bool = (r32(cn + CN_FLAGS) & CN_IS_CLIENT) !== 0
+  const isInitial: bool = r32(cn + CN_STATE) === STATE_CONNECTING
   const message: ptr = r32(cn + CN_MESSAGE_OUT)
   const length: i32 = r32(cn + CN_MESSAGE_OUT + 4)
   if (message === 0) return 0
-  const to: ptr = cn + (isClient ? CN_ORIGINAL_CID : CN_REMOTE_CID)
+  const to: ptr = cn + (isInitial ? CN_ORIGINAL_CID : CN_REMOTE_CID)
   const from: ptr = cn + CN_LOCAL_CID
-  const type: i32 = isClient ? TYPE_INITIAL : TYPE_HANDSHAKE
+  const type: i32 = isInitial ? TYPE_INITIAL : TYPE_HANDSHAKE
   writeLongHeader(p, type, r32(to), r32(to + 4), r32(from), r32(from + 4), length)
-  copy(p + LONG_SIZE, message, length)
-  let at: ptr = p + LONG_SIZE + length
-  if (isClient) {
+  let at: ptr = p + LONG_SIZE
+  if (isInitial && r32(cn + CN_COOKIES) > 0) {
+    w8(p + LONG_COOKIE_SIZE, COOKIE_SIZE)
+    copy(at, cn + CN_COOKIE, COOKIE_SIZE)
+    at += COOKIE_SIZE
+  }
+  copy(at, message, length)
+  at += length
+  if (isInitial) {
     const sent: i32 = add32(cn + CN_HANDSHAKE_COUNT, 1)
     // A path that swallows large packets gets smaller ones after two of them.
     const size: i32 = (sent > 2 ? INITIAL_SIZE_FLOOR : INITIAL_SIZE) - CRC_SIZE
@@ -488,22 +515,13 @@ function buildHandshake(cn: ptr, p: ptr, now: f64): i32 {
     const interval: f64 = 300000.0 * (sent === 1 ? 1.0 : sent === 2 ? 1.5 : sent === 3 ? 2.25 : 4.0)
     wf64(cn + CN_HANDSHAKE_DUE, now + minf(interval, HANDSHAKE_INTERVAL_MAX))
   }
-  return finishPacket(p, at)
+  return finishLong(p, at)
 }
 
 function buildClose(cn: ptr, path: ptr, p: ptr): i32 {
   w32(cn + CN_FLAGS, r32(cn + CN_FLAGS) & ~CN_SAY_CLOSE)
-  const number: f64 = rf64(path + PATH_NEXT)
-  wf64(path + PATH_NEXT, number + 1.0)
-  writeShortHeader(
-    p,
-    r32(path + PATH_NUMBER),
-    r32(cn + CN_REMOTE_CID),
-    r32(cn + CN_REMOTE_CID + 4),
-    number,
-  )
   w8(p + SHORT_SIZE, FRAME_CLOSE)
-  return finishPacket(p, writeVarint(p + SHORT_SIZE + 1, f64(r32(cn + CODE))))
+  return finishShort(cn, path, p, writeVarint(p + SHORT_SIZE + 1, f64(r32(cn + CODE))))
 }
 
 // ── Trains ───────────────────────────────────────────────────────────────────────────────────────
@@ -511,7 +529,9 @@ function buildClose(cn: ptr, path: ptr, p: ptr): i32 {
 /** Whether there is room for another train of packets of `size` bytes. */
 function hasRoom(ep: ptr, size: i32): bool {
   return (
-    r32(ep + EP_TRAIN) + size <= TX_ARENA + TX_ARENA_SIZE && r32(ep + EP_TRAIN_COUNT) < DESC_COUNT
+    r32(ep + EP_TRAIN) + size <= TX_ARENA + TX_ARENA_SIZE &&
+    r32(ep + EP_TRAIN_COUNT) < DESC_COUNT &&
+    jobsHaveRoom(TRAIN_PACKETS_MAX + 2)
   )
 }
 
@@ -592,22 +612,24 @@ function buildReplies(ep: ptr): void {
   for (let i: i32 = 0; i < replies; i++) {
     const reply: ptr = r32(ep + EP_REPLIES) + i * REPLY_SIZE
     const p: ptr = r32(ep + EP_TRAIN)
-    const type: i32 = r32(reply)
-    const versions: i32 = type === TYPE_VERSION ? 4 : 0
+    const type: i32 = r32(reply + REPLY_TYPE)
+    const length: i32 = r32(reply + REPLY_LENGTH)
     writeLongHeader(
       p,
       type,
-      r32(reply + 32),
-      r32(reply + 36),
-      r32(reply + 40),
-      r32(reply + 44),
-      versions,
+      r32(reply + REPLY_TO),
+      r32(reply + REPLY_TO + 4),
+      r32(reply + REPLY_FROM),
+      r32(reply + REPLY_FROM + 4),
+      length,
     )
-    if (versions > 0) w32(p + LONG_SIZE, VERSION)
-    const size: i32 = finishPacket(p, p + LONG_SIZE + versions)
-    describe(ep, p, size, 0, r32(reply + 4), reply + 8)
+    copy(p + LONG_SIZE, reply + REPLY_MESSAGE, length)
+    const size: i32 = finishLong(p, p + LONG_SIZE + length)
+    describe(ep, p, size, 0, r32(reply + REPLY_SOCKET), reply + REPLY_ADDRESS)
     count(ep, COUNT_DATAGRAMS_SENT, 1.0)
-    count(ep, type === TYPE_RESET ? COUNT_RESETS_SENT : COUNT_REFUSALS_SENT, 1.0)
+    if (type === TYPE_RESET) count(ep, COUNT_RESETS_SENT, 1.0)
+    else if (type === TYPE_RETRY) count(ep, COUNT_RETRIES_SENT, 1.0)
+    else count(ep, COUNT_REFUSALS_SENT, 1.0)
   }
 }
 
@@ -625,6 +647,7 @@ function serve(ep: ptr, cn: ptr, now: f64): bool {
     describePacket(ep, cn, path, buildHandshake(cn, r32(ep + EP_TRAIN), now), now)
   }
   if (state !== STATE_ESTABLISHED) return false
+  keysRenew(cn, path, now)
   return buildTrain(ep, cn, path, now)
 }
 
@@ -666,11 +689,15 @@ export function endpointFlush(ep: ptr, now: f64): i32 {
   wf64(ep + EP_NOW, now)
   w32(ep + EP_TRAIN, TX_ARENA)
   w32(ep + EP_TRAIN_COUNT, 0)
+  jobsClear(0)
+  const isOffloaded: bool = (r32(ep + EP_FLAGS) & EP_OFFLOADED) !== 0
   buildReplies(ep)
   while (hasRoom(ep, TRAIN_BYTES_MAX + 1024) && r32(ep + EP_TRAIN_COUNT) < DESC_COUNT - 2) {
     const cn: ptr = nextSender(ep)
     if (cn === 0) break
     const hasMore: bool = serve(ep, cn, now)
+    // While the train is in the cache.
+    if (!isOffloaded) runJobs()
     arm(cn, nextDeadline(cn))
     if (hasMore) wantSend(cn)
     else connectionFreeIfDone(cn)

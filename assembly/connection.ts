@@ -11,6 +11,7 @@ import {
   EP_CONNECTION_COUNT,
   EP_CONNECTION_WINDOW,
   EP_CONNECTIONS,
+  EP_CONNECTIONS_FREED,
   EP_CONNECTIONS_MAX,
   EP_HALF_OPEN_COUNT,
   EP_IDLE_TIMEOUT,
@@ -26,6 +27,7 @@ import {
   tell,
   untell,
 } from './endpoint'
+import { keysFree } from './keys'
 import { CONNECTION_CLOSED, COUNT_CONNECTIONS_CLOSED } from './layout'
 import { give, OWNER_PARENT, OWNER_QUOTA, take } from './pages'
 import { PATH_RTT_SMOOTHED, PATH_RTT_VARIANCE, pathCreate, pathFree } from './path'
@@ -62,6 +64,10 @@ const CN_TOLD: i32 = 16
 export const CN_SAY_CLOSE: i32 = 32
 /** The handshake message is due. */
 export const CN_SAY_HANDSHAKE: i32 = 64
+/** The other side's last handshake message has come. */
+export const CN_ANSWERED: i32 = 128
+/** Responder: the host has seen to protection, or to it that there is none. */
+export const CN_PROTECTED: i32 = 256
 
 export const CN_TIMER: i32 = 40
 const CN_NEXT: i32 = 64
@@ -135,7 +141,17 @@ export const CN_RETRY_AT: i32 = 424
 export const CN_SEND_PAGES: i32 = 432
 /** How many streams the peer has opened. */
 export const CN_STREAMS_SEEN: i32 = 440
-const CN_SIZE: i32 = 448
+/** Keys of packet protection (keys.ts), 0: none. */
+export const CN_KEYS: i32 = 444
+/** What the peer's RESET has to bring along. */
+export const CN_RESET_TOKEN: i32 = 448
+/** For our next first packet; how many we were given. */
+export const CN_COOKIE: i32 = 464
+export const CN_COOKIES: i32 = 472
+const CN_SIZE: i32 = 480
+
+/** How long a connection may stay half open. */
+export const HALF_OPEN_TIMEOUT: f64 = 10000000.0
 
 /** RFC 9002 §6.2.2: round-trip time before the first sample. */
 const RTT_INITIAL: f64 = 333000.0
@@ -222,7 +238,10 @@ export function registerRemote(cn: ptr, low: i32, high: i32): void {
   tableAdd(ep, ep + EP_CIDS, low, high, cn | 1)
 }
 
-/** The responder is found by the id in the initial packet until its own id is known. */
+/**
+ * The responder is found by the id in the initial packet, too: at first because its own id is not
+ * known, later because late copies of that packet must not begin anything.
+ */
 export function registerOriginal(cn: ptr, low: i32, high: i32): bool {
   const ep: ptr = r32(cn + ENDPOINT)
   if (!tableAdd(ep, ep + EP_CIDS, low, high, cn | 2)) return false
@@ -236,10 +255,6 @@ function unregister(cn: ptr, field: i32, value: i32): void {
   const low: i32 = r32(cn + field)
   const high: i32 = r32(cn + field + 4)
   if (tableFind(ep + EP_CIDS, low, high) === value) tableRemove(ep, ep + EP_CIDS, low, high)
-}
-
-export function forgetOriginal(cn: ptr): void {
-  unregister(cn, CN_ORIGINAL_CID, cn | 2)
 }
 
 export function dropMessage(cn: ptr, field: i32): void {
@@ -257,6 +272,7 @@ function strip(cn: ptr): void {
   unregister(cn, CN_ORIGINAL_CID, cn | 2)
   dropMessage(cn, CN_MESSAGE_OUT)
   dropMessage(cn, CN_MESSAGE_IN)
+  keysFree(cn)
   timerClear(ep + EP_WHEEL, cn + CN_TIMER)
   rangesClear(cn, cn + CN_SEEN)
   for (let i: i32 = 0; i < PATHS_MAX; i++) {
@@ -280,6 +296,7 @@ export function connectionFreeIfDone(cn: ptr): void {
   if (previous !== 0) w32(previous + CN_NEXT, next)
   else w32(ep + EP_CONNECTIONS, next)
   add32(ep + EP_CONNECTION_COUNT, -1)
+  add32(ep + EP_CONNECTIONS_FREED, 1)
   w32(cn + TAG, 0)
   give(ep, cn, CN_SIZE)
 }

@@ -1,6 +1,7 @@
 /**
  * An endpoint: one identity with its connections. All state hangs off its pointer.
  */
+import { jobsClear } from './jobs'
 import {
   CONFIG_ACK_DELAY,
   CONFIG_BURST_BYTES,
@@ -31,10 +32,11 @@ import {
   KIND_CONNECTION,
   KIND_STREAM,
   PARAMS,
+  SCRATCH,
   STREAM_OPENED,
 } from './layout'
 import { give, isRetained, OWNER_QUOTA, take } from './pages'
-import { addf64, fill, maxf, minf, type ptr, r32, rf64, w32, wf64 } from './prelude'
+import { addf64, copy, fill, maxf, minf, type ptr, r32, rf64, w32, wf64 } from './prelude'
 import { tableFree, tableInit } from './table'
 import { WHEEL_SIZE, wheelInit } from './wheel'
 
@@ -66,6 +68,8 @@ const LISTED: i32 = 0x40000000
 
 export const EP_FLAGS: i32 = 16
 export const EP_LISTENING: i32 = 1
+/** The host sees to the jobs of `flush`. */
+export const EP_OFFLOADED: i32 = 2
 /** Objects with pending events: head and tail. */
 const EP_PENDING: i32 = 20
 /** Connections that may have something to send: head and tail. */
@@ -98,12 +102,37 @@ export const EP_KEEP_ALIVE: i32 = 128
 export const EP_ACK_DELAY: i32 = 136
 export const EP_CIDS: i32 = 144
 export const EP_STREAMS: i32 = 160
-export const EP_COUNTERS: i32 = 176
-export const EP_EMPTY_TIMEOUT: i32 = 448
-export const EP_WHEEL: i32 = 512
+export const EP_EMPTY_TIMEOUT: i32 = 176
+/** Receive descriptors: how many there are, the next one, and how far into that (0: not yet). */
+export const EP_INGEST_COUNT: i32 = 184
+export const EP_INGEST_NEXT: i32 = 188
+export const EP_INGEST_AT: i32 = 192
+/** Connections freed so far: pointers from before may be stale. */
+export const EP_CONNECTIONS_FREED: i32 = 196
+/** Until when first packets have to bring a cookie. */
+export const EP_LOAD_UNTIL: i32 = 200
+/** The present slice of time: its start, first packets in it, those with a cookie. */
+export const EP_RATE_AT: i32 = 208
+export const EP_RATE_COUNT: i32 = 216
+export const EP_PROVEN_COUNT: i32 = 224
+/** Shares of networks under load, 0: never needed yet. */
+export const EP_PREFIXES: i32 = 232
+/** Two secrets of 16 bytes: for cookies, for reset tokens. */
+export const EP_SECRETS: i32 = 240
+export const SECRETS_SIZE: i32 = 32
+export const EP_COUNTERS: i32 = 272
+export const EP_WHEEL: i32 = 640
 const EP_SIZE: i32 = EP_WHEEL + WHEEL_SIZE
 
-export const REPLY_SIZE: i32 = 64
+export const REPLY_TYPE: i32 = 0
+export const REPLY_SOCKET: i32 = 4
+export const REPLY_ADDRESS: i32 = 8
+/** Destination and source connection id. */
+export const REPLY_TO: i32 = 32
+export const REPLY_FROM: i32 = 40
+export const REPLY_LENGTH: i32 = 48
+export const REPLY_MESSAGE: i32 = 52
+export const REPLY_SIZE: i32 = 72
 export const REPLIES_MAX: i32 = 32
 
 /** Quotas count inside an instance: endpoints themselves are charged to this owner. */
@@ -118,7 +147,10 @@ function config(index: i32, least: f64, most: f64): f64 {
   return Math.floor(minf(maxf(rf64(PARAMS + index * 8), least), most))
 }
 
-/** Makes an endpoint of the configuration in PARAMS; 0 when there is no memory. */
+/**
+ * Makes an endpoint of the configuration in PARAMS and the two secrets in SCRATCH; 0 when there is no
+ * memory.
+ */
 export function endpointCreate(now: f64): ptr {
   const ep: ptr = take(ROOT, EP_SIZE)
   if (ep === 0) return 0
@@ -146,6 +178,10 @@ export function endpointCreate(now: f64): ptr {
   wf64(ep + EP_EMPTY_TIMEOUT, config(CONFIG_EMPTY_TIMEOUT, 0.0, 4e15))
   tableInit(ep + EP_CIDS, i32(config(CONFIG_SEED_LOW, 0.0, 2147483647.0)))
   tableInit(ep + EP_STREAMS, i32(config(CONFIG_SEED_HIGH, 0.0, 2147483647.0)))
+  copy(ep + EP_SECRETS, SCRATCH, SECRETS_SIZE)
+  fill(SCRATCH, SECRETS_SIZE)
+  wf64(ep + EP_RATE_AT, -Infinity)
+  wf64(ep + EP_LOAD_UNTIL, -Infinity)
   wheelInit(ep + EP_WHEEL, now)
   wf64(ep + EP_NOW, now)
   return ep
@@ -153,9 +189,11 @@ export function endpointCreate(now: f64): ptr {
 
 /** Gives the endpoint's own memory back; its connections are gone already. */
 export function endpointFree(ep: ptr): void {
+  jobsClear(0)
   tableFree(ep, ep + EP_CIDS)
   tableFree(ep, ep + EP_STREAMS)
   give(ROOT, r32(ep + EP_REPLIES), REPLIES_MAX * REPLY_SIZE)
+  fill(ep + EP_SECRETS, SECRETS_SIZE)
   w32(ep + TAG, 0)
   give(ROOT, ep, EP_SIZE)
 }

@@ -9,6 +9,7 @@ import { congestionWindow } from './congestion'
 import {
   addControl,
   bury,
+  CN_ANSWERED,
   CN_CONNECT_TIMEOUT,
   CN_COUNT_BYTES_RECEIVED,
   CN_COUNT_BYTES_SENT,
@@ -32,6 +33,8 @@ import {
   CN_PEER_ACK_DELAY,
   CN_PEER_BURST,
   CN_PEER_STREAM_WINDOW,
+  CN_PROTECTED,
+  CN_RESET_TOKEN,
   CN_SAY_HANDSHAKE,
   CN_STATE,
   CN_STREAM_COUNT,
@@ -51,6 +54,7 @@ import {
   wantSend,
 } from './connection'
 import { crc32cInit } from './crc32c'
+import { endpointNextTimeout, endpointTimeout } from './deadlines'
 import {
   count,
   endpointCreate as create,
@@ -61,8 +65,10 @@ import {
   EP_COUNTERS,
   EP_FLAGS,
   EP_HALF_OPEN_COUNT,
+  EP_INGEST_NEXT,
   EP_LISTENING,
   EP_NOW,
+  EP_OFFLOADED,
   EP_PACKET_BYTES_MAX,
   EP_STREAM_COUNT,
   endpointEvents,
@@ -75,9 +81,12 @@ import {
   TAG_STREAM,
 } from './endpoint'
 import { closeConnection } from './frames'
-import { endpointIngest, endpointNextTimeout, endpointTimeout } from './ingest'
+import { ingestFinish, ingestPrepare, ingestRun, ingestStart } from './ingest'
+import { jobsCount, runJobs } from './jobs'
+import { keysInstall } from './keys'
 import {
   ADDRESS_SIZE,
+  CIPHER_NONE,
   CODE_ENDPOINT_CLOSED,
   COUNT_CONNECTIONS_OPENED,
   FIGURE_BYTES_IN_FLIGHT,
@@ -125,6 +134,7 @@ import {
   PATH_RTT_VARIANCE,
 } from './path'
 import { copy, fill, maxf, maxi, minf, mini, type ptr, r32, rf64, w32, wf64 } from './prelude'
+import { refuseHandshake, resetToken } from './strangers'
 import {
   streamAbort as abort,
   streamAccept as accept,
@@ -147,7 +157,7 @@ import {
   streamFinish as finish,
   streamReserve as reserve,
 } from './stream-send'
-import { MESSAGE_SIZE_MAX, PACKET_SIZE_MIN } from './wire'
+import { MESSAGE_SIZE_MAX, PACKET_SIZE_MIN, RESET_TOKEN_SIZE } from './wire'
 
 export { open as aeadOpen, seal as aeadSeal } from './aead'
 export * from './control'
@@ -166,7 +176,10 @@ export function instanceInit(memoryBytes: i32): i32 {
 
 // ── Endpoint ─────────────────────────────────────────────────────────────────────────────────────
 
-/** Makes an endpoint of the CONFIG_… values in PARAMS; 0: no memory. */
+/**
+ * Makes an endpoint of the CONFIG_… values in PARAMS and two secrets of 16 bytes in SCRATCH, for
+ * cookies and for reset tokens; 0: no memory.
+ */
 export function endpointCreate(now: f64): ptr {
   return create(now)
 }
@@ -190,17 +203,64 @@ export function endpointDestroy(ep: ptr): void {
 /** Whether first packets of strangers are taken or refused. */
 export function endpointListen(ep: ptr, isListening: i32): void {
   if (!isA(ep, TAG_ENDPOINT)) return
-  w32(ep + EP_FLAGS, isListening !== 0 ? EP_LISTENING : 0)
+  setFlag(ep, EP_LISTENING, isListening)
 }
 
-/** Takes the first `count` receive descriptors; gives how many were taken. */
+/**
+ * Whether the host does the jobs of `flush`: after it `jobs` tells how many there are, and
+ * `jobsFinish` does what the host could not.
+ */
+export function endpointOffload(ep: ptr, isOffloaded: i32): void {
+  if (isA(ep, TAG_ENDPOINT)) setFlag(ep, EP_OFFLOADED, isOffloaded)
+}
+
+function setFlag(ep: ptr, flag: i32, isSet: i32): void {
+  w32(ep + EP_FLAGS, (r32(ep + EP_FLAGS) & ~flag) | (isSet !== 0 ? flag : 0))
+}
+
+/**
+ * Takes the first `count` receive descriptors; gives how many were taken. If some are left, a
+ * handshake message waits: see to the events, then call `ingestMore` until all are taken.
+ */
 export function ingest(ep: ptr, now: f64, count: i32): i32 {
-  return isA(ep, TAG_ENDPOINT) ? endpointIngest(ep, now, count) : 0
+  if (!isA(ep, TAG_ENDPOINT)) return 0
+  ingestStart(ep, count)
+  return ingestRun(ep, now)
+}
+/** Goes on; gives how many descriptors were taken in all. */
+export function ingestMore(ep: ptr, now: f64): i32 {
+  return isA(ep, TAG_ENDPOINT) ? ingestRun(ep, now) : 0
+}
+
+// The same in steps, for a host that does jobs itself: `ingestBegin`, then `ingestJobs` (jobs are
+// written) and `ingestApply` (they were done) in turns until `ingestJobs` gives 0; then, if fewer
+// than all descriptors are taken (`ingestTaken`), see to the events and go on with `ingestJobs`.
+
+export function ingestBegin(ep: ptr, count: i32): void {
+  if (isA(ep, TAG_ENDPOINT)) ingestStart(ep, count)
+}
+export function ingestJobs(ep: ptr, now: f64): i32 {
+  return isA(ep, TAG_ENDPOINT) ? ingestPrepare(ep, now) : 0
+}
+export function ingestApply(ep: ptr, now: f64): void {
+  if (isA(ep, TAG_ENDPOINT)) ingestFinish(ep, now)
+}
+export function ingestTaken(ep: ptr): i32 {
+  return isA(ep, TAG_ENDPOINT) ? r32(ep + EP_INGEST_NEXT) : 0
 }
 
 /** Fills send descriptors; gives how many. Call until 0. */
 export function flush(ep: ptr, now: f64): i32 {
   return isA(ep, TAG_ENDPOINT) ? endpointFlush(ep, now) : 0
+}
+
+/** Jobs in the list at JOBS. */
+export function jobs(): i32 {
+  return jobsCount()
+}
+/** Does the jobs that nobody has done. */
+export function jobsFinish(): void {
+  runJobs()
 }
 
 /** Does what is due. Early calls are normal. */
@@ -295,11 +355,14 @@ export function connectionOpen(
   return cn
 }
 
-/** Length of the handshake message that waits, and its address in PARAMS[0]; 0: none. */
+/** Moves the handshake message that waits to SCRATCH; gives its length, 0: none. */
 export function connectionMessage(cn: ptr): i32 {
   if (!isA(cn, TAG_CONNECTION)) return 0
-  wf64(PARAMS, f64(r32(cn + CN_MESSAGE_IN)))
-  return r32(cn + CN_MESSAGE_IN + 4)
+  const length: i32 = r32(cn + CN_MESSAGE_IN + 4)
+  if (length === 0) return 0
+  copy(SCRATCH, r32(cn + CN_MESSAGE_IN), length)
+  dropMessage(cn, CN_MESSAGE_IN)
+  return length
 }
 
 /** What the peer told about itself, from the PEER_… values in PARAMS. */
@@ -325,8 +388,9 @@ function clamp(index: i32, least: f64, most: f64): f64 {
 }
 
 /**
- * Responder: answers a handshake with the message in SCRATCH; the PEER_… values are in PARAMS.
- * False when there is no memory: the connection is to be closed.
+ * Responder: answers a handshake with the message in SCRATCH; the PEER_… values are in PARAMS. The
+ * peer's packets are taken only after `connectionProtect`. False when there is no memory: the
+ * connection is to be refused.
  */
 export function connectionAnswer(
   cn: ptr,
@@ -339,7 +403,6 @@ export function connectionAnswer(
   if (messageLength < 1 || messageLength > MESSAGE_SIZE_MAX) return false
   if (r32(cn + CN_MESSAGE_OUT) !== 0) return false
   const path: ptr = r32(cn + CN_PATHS)
-  dropMessage(cn, CN_MESSAGE_IN)
   w32(
     path + PATH_PACKET_BYTES,
     mini(maxi(packetBytes, PACKET_SIZE_MIN), r32(path + PATH_PACKET_BYTES)),
@@ -348,10 +411,36 @@ export function connectionAnswer(
   return registerLocal(cn, localLow, localHigh) && setMessage(cn, messageLength)
 }
 
-/** Initiator: the answer was good; the PEER_… values are in PARAMS. */
-export function connectionEstablish(cn: ptr, now: f64): void {
-  if (!isA(cn, TAG_CONNECTION) || r32(cn + CN_STATE) !== STATE_CONNECTING) return
-  if (r32(cn + CN_MESSAGE_IN) === 0) return
+/**
+ * Protects the connection's packets from now on: CIPHER_…; SCRATCH holds the first links of both
+ * chains, for sending and for receiving, and is zeroed. False when there is no memory.
+ */
+export function connectionProtect(cn: ptr, now: f64, cipher: i32): bool {
+  if (!isA(cn, TAG_CONNECTION) || r32(cn + CN_STATE) > STATE_ESTABLISHED) return false
+  if ((r32(cn + CN_FLAGS) & CN_PROTECTED) !== 0) return false
+  if (cipher !== CIPHER_NONE && !keysInstall(cn, cipher, now)) return false
+  w32(cn + CN_FLAGS, r32(cn + CN_FLAGS) | CN_PROTECTED | CN_ANSWERED)
+  return true
+}
+
+/** What a RESET from the peer has to bring along: 16 bytes in SCRATCH. */
+export function connectionPeerToken(cn: ptr): void {
+  if (isA(cn, TAG_CONNECTION)) copy(cn + CN_RESET_TOKEN, SCRATCH, RESET_TOKEN_SIZE)
+}
+
+/** Writes the token for a connection id of ours to SCRATCH: the peer is told. */
+export function endpointResetToken(ep: ptr, low: i32, high: i32): void {
+  if (isA(ep, TAG_ENDPOINT)) resetToken(ep, low, high, SCRATCH)
+}
+
+/**
+ * Initiator: the answer was good, `connectionProtect` was called; the PEER_… values are in PARAMS. A
+ * last message in SCRATCH goes to the responder until it sends a packet; length 0: there is none.
+ */
+export function connectionEstablish(cn: ptr, now: f64, messageLength: i32): bool {
+  if (!isA(cn, TAG_CONNECTION) || r32(cn + CN_STATE) !== STATE_CONNECTING) return false
+  const needed: i32 = CN_PROTECTED | CN_ANSWERED
+  if ((r32(cn + CN_FLAGS) & needed) !== needed || messageLength > MESSAGE_SIZE_MAX) return false
   dropMessage(cn, CN_MESSAGE_IN)
   dropMessage(cn, CN_MESSAGE_OUT)
   setPeer(cn)
@@ -362,6 +451,15 @@ export function connectionEstablish(cn: ptr, now: f64): void {
   streamsEstablished(cn)
   // The responder waits for proof that we have its answer.
   addControl(cn, CONTROL_PING)
+  return messageLength < 1 || setMessage(cn, messageLength)
+}
+
+/** Responder: does not take the connection that asks for one; the handle is gone. */
+export function connectionRefuse(cn: ptr, code: i32): void {
+  if (!isA(cn, TAG_CONNECTION) || r32(cn + CN_STATE) !== STATE_HALF_OPEN) return
+  refuseHandshake(cn, code & 0xff)
+  release(cn)
+  bury(cn, code)
 }
 
 /** Closes: the peer is told, all streams are gone, the handle must not be used any more. */

@@ -1,111 +1,81 @@
 /**
- * Receiving: descriptors become datagrams, datagrams become packets of connections, or answers to
- * strangers. Nothing that a datagram says can make this throw.
+ * Receiving, in three steps: what descriptors point to becomes a list of jobs, one for each packet of
+ * a connection; the jobs are done, here or by the native tier; packets that were opened are applied.
+ * First packets and answers to them go to `strangers.ts` at once. Nothing that a datagram says can
+ * make this throw.
  */
-import { emptyDeadline, HALF_OPEN_TIMEOUT, nextDeadline } from './builder'
 import {
-  addControl,
-  arm,
-  bury,
   CN_CONFIRMED,
-  CN_CONNECT_TIMEOUT,
   CN_COUNT_BYTES_RECEIVED,
   CN_COUNT_PACKETS_RECEIVED,
   CN_FLAGS,
-  CN_IDLE_TIMEOUT,
   CN_IS_CLIENT,
   CN_LAST_HEARD,
   CN_MESSAGE_IN,
   CN_MESSAGE_OUT,
-  CN_PATHS,
-  CN_RETRY_AT,
-  CN_SAY_HANDSHAKE,
-  CN_STARTED,
+  CN_PROTECTED,
   CN_STATE,
-  CN_TIMER,
-  CONTROL_PING,
-  connectionCreate,
-  discard,
   dropMessage,
-  forgetOriginal,
   pathOf,
-  probeInterval,
-  registerOriginal,
-  registerRemote,
   STATE_CLOSING,
-  STATE_CONNECTING,
-  STATE_DRAINING,
   STATE_ESTABLISHED,
   STATE_HALF_OPEN,
   setState,
   tellClosed,
   wantSend,
 } from './connection'
-import { crc32c } from './crc32c'
 import {
   count,
   EP_CIDS,
-  EP_FLAGS,
-  EP_HALF_OPEN_COUNT,
-  EP_HALF_OPEN_MAX,
-  EP_LISTENING,
+  EP_CONNECTIONS_FREED,
+  EP_INGEST_AT,
+  EP_INGEST_COUNT,
+  EP_INGEST_NEXT,
   EP_NOW,
-  EP_REPLIES,
-  EP_REPLY_COUNT,
-  EP_WHEEL,
-  REPLIES_MAX,
-  REPLY_SIZE,
   tell,
 } from './endpoint'
 import { CLOSED, closeConnection, ELICITING, heardAfterClose, readFrames, UNSTORED } from './frames'
+import { addJob, jobsClear, jobsCount, jobsHaveRoom, jobsOwner, verdictOf } from './jobs'
+import { noteForged, noteOpened, openOperation, openSlot, trailerSize } from './keys'
 import {
-  ADDRESS_SIZE,
-  CODE_CLOSED,
-  CODE_CONNECT_TIMEOUT,
-  CODE_IDLE_TIMEOUT,
-  CODE_REFUSED,
-  CODE_RESET,
-  CODE_VERSION,
+  CODE_SECURITY,
   CONNECTION_CONFIRMED,
-  CONNECTION_HANDSHAKE,
   COUNT_BYTES_RECEIVED,
   COUNT_CONNECTIONS_ACCEPTED,
   COUNT_DATAGRAMS_RECEIVED,
   COUNT_DROPPED_CORRUPT,
   COUNT_DROPPED_DESCRIPTOR,
   COUNT_DROPPED_FOREIGN,
-  COUNT_DROPPED_LIMIT,
+  COUNT_DROPPED_FORGED,
   COUNT_DROPPED_MALFORMED,
   COUNT_DROPPED_MEMORY,
   COUNT_DROPPED_UNKNOWN,
-  COUNT_DROPPED_VERSION,
   COUNT_PACKETS_DUPLICATE,
   COUNT_PACKETS_RECEIVED,
-  COUNT_RESETS_RECEIVED,
-  DESC_ADDRESS,
   DESC_COUNT,
   DESC_LENGTH,
   DESC_POINTER,
   DESC_SEGMENT,
   DESC_SIZE,
-  DESC_SOCKET,
+  JOB_HEADER,
+  JOB_KEY,
+  JOB_PAYLOAD,
+  JOB_PAYLOAD_SIZE,
+  JOB_SIZE,
+  JOBS,
   RX_ARENA,
   RX_ARENA_SIZE,
   RX_DESC,
+  VERDICT_INTACT,
 } from './layout'
-import { take } from './pages'
 import {
   PATH_ACK_PENDING,
   PATH_FLOOR,
-  PATH_IN_FLIGHT_COUNT,
   PATH_LARGEST_RECEIVED,
   PATH_LARGEST_RECEIVED_AT,
-  PATH_LAST_ELICITING,
-  PATH_LOSS_TIME,
-  PATH_PROBE_COUNT,
   PATH_RECEIVED,
 } from './path'
-import { add32, addf64, copy, fill, maxf, type ptr, r8, r16, r32, rf64, w32, wf64 } from './prelude'
+import { add32, addf64, maxf, mini, type ptr, r8, r32, rf64, w32, wf64 } from './prelude'
 import {
   RANGE_END,
   RANGES_COUNT,
@@ -114,48 +84,55 @@ import {
   rangesContain,
   rangesDropHead,
 } from './ranges'
-import { detectLosses, probe } from './recovery'
-import { streamsDestroy, streamsEstablished } from './stream'
-import { relieve } from './stream-send'
+import { longPacket, unknownPacket } from './strangers'
+import { streamsEstablished } from './stream'
 import { tableFind } from './table'
-import { wheelNext, wheelPop } from './wheel'
 import {
-  CRC_SIZE,
   expandNumber,
   FIRST_LONG,
   FIRST_OURS,
-  INITIAL_SIZE_FLOOR,
-  LONG_LENGTH,
-  LONG_SIZE,
-  LONG_SOURCE_CID,
-  LONG_TYPE,
-  LONG_VERSION,
-  MESSAGE_SIZE_MAX,
   PACKET_CID,
   ROUTE_PROBE,
   SHORT_NUMBER,
   SHORT_PATH,
   SHORT_SIZE,
-  TYPE_HANDSHAKE,
-  TYPE_INITIAL,
-  TYPE_REFUSE,
-  TYPE_RESET,
-  TYPE_VERSION,
   VARINT_MAX,
-  VERSION,
 } from './wire'
 
-/** Received ranges that are remembered per path; older ones count as received. */
-const RECEIVED_RANGES_MAX: i32 = 256
+/**
+ * Received ranges that are remembered per path; older ones count as received. Even if every other
+ * packet is missing this is a replay window of 2,048 packets.
+ */
+const RECEIVED_RANGES_MAX: i32 = 1024
+
+// What a job of this list knows beside what it has to do.
+const JOB_CONNECTION: i32 = 32
+const JOB_PATH: i32 = 36
+const JOB_PACKET_SIZE: i32 = 40
+/** How many connections the endpoint had freed when the job was written. */
+const JOB_FREED: i32 = 44
+const JOB_PACKET_NUMBER: i32 = 48
 
 // ── Descriptors ──────────────────────────────────────────────────────────────────────────────────
 
-/** Takes `descriptors` receive descriptors; gives how many were taken (all: events cannot be lost). */
-export function endpointIngest(ep: ptr, now: f64, descriptors: i32): i32 {
+/** Begins with the first `descriptors` receive descriptors. */
+export function ingestStart(ep: ptr, descriptors: i32): void {
+  w32(ep + EP_INGEST_COUNT, mini(descriptors, DESC_COUNT))
+  w32(ep + EP_INGEST_NEXT, 0)
+  w32(ep + EP_INGEST_AT, 0)
+}
+
+/**
+ * Writes jobs for what comes next, as many as fit; gives how many. 0: all descriptors are taken; or,
+ * if there are some left, the host has to see to a handshake first.
+ */
+export function ingestPrepare(ep: ptr, now: f64): i32 {
+  jobsClear(ep)
   wf64(ep + EP_NOW, now)
-  const most: i32 = descriptors > DESC_COUNT ? DESC_COUNT : descriptors
-  for (let i: i32 = 0; i < most; i++) {
-    const desc: ptr = RX_DESC + i * DESC_SIZE
+  // A packet that waited for the host does not wait twice.
+  let mayWait: bool = r32(ep + EP_INGEST_AT) === 0
+  while (r32(ep + EP_INGEST_NEXT) < r32(ep + EP_INGEST_COUNT)) {
+    const desc: ptr = RX_DESC + r32(ep + EP_INGEST_NEXT) * DESC_SIZE
     const start: ptr = r32(desc + DESC_POINTER)
     const length: i32 = r32(desc + DESC_LENGTH)
     const segment: i32 = r32(desc + DESC_SEGMENT)
@@ -168,17 +145,56 @@ export function endpointIngest(ep: ptr, now: f64, descriptors: i32): i32 {
       segment < 0
     ) {
       count(ep, COUNT_DROPPED_DESCRIPTOR, 1.0)
+      add32(ep + EP_INGEST_NEXT, 1)
       continue
     }
-    let p: ptr = start
     const end: ptr = start + length
+    let p: ptr = r32(ep + EP_INGEST_AT)
+    if (p < start || p > end) p = start
     while (p < end) {
       const size: i32 = segment > 0 && segment < end - p ? segment : end - p
+      if (!jobsHaveRoom(1) || (mayWait && mustWait(ep, p, size))) {
+        w32(ep + EP_INGEST_AT, p)
+        return jobsCount()
+      }
+      mayWait = true
       datagram(ep, now, desc, p, size)
       p += size
     }
+    w32(ep + EP_INGEST_AT, 0)
+    add32(ep + EP_INGEST_NEXT, 1)
   }
-  return most
+  return jobsCount()
+}
+
+/** Applies the packets of the jobs. Those that nobody has done are done here. */
+export function ingestFinish(ep: ptr, now: f64): void {
+  if (jobsOwner() !== ep) return
+  const jobs: i32 = jobsCount()
+  for (let i: i32 = 0; i < jobs; i++) {
+    const isIntact: bool = verdictOf(i) === VERDICT_INTACT
+    shortPacket(ep, now, JOBS + i * JOB_SIZE, isIntact)
+  }
+  jobsClear(0)
+}
+
+/**
+ * Goes on until all descriptors are taken or the host has to see to a handshake; gives how many
+ * descriptors were taken.
+ */
+export function ingestRun(ep: ptr, now: f64): i32 {
+  while (ingestPrepare(ep, now) > 0) ingestFinish(ep, now)
+  return r32(ep + EP_INGEST_NEXT)
+}
+
+/**
+ * Whether a packet's connection has a handshake message for the host: the keys that open the packet
+ * are in there.
+ */
+function mustWait(ep: ptr, p: ptr, size: i32): bool {
+  if (size < SHORT_SIZE || (r8(p) & (FIRST_OURS | FIRST_LONG)) !== FIRST_OURS) return false
+  const found: i32 = tableFind(ep + EP_CIDS, r32(p + PACKET_CID), r32(p + PACKET_CID + 4))
+  return found !== 0 && (found & 3) === 0 && r32(found + CN_MESSAGE_IN) !== 0
 }
 
 function datagram(ep: ptr, now: f64, desc: ptr, p: ptr, size: i32): void {
@@ -192,62 +208,91 @@ function datagram(ep: ptr, now: f64, desc: ptr, p: ptr, size: i32): void {
     return
   }
   if ((first & FIRST_LONG) !== 0) longPacket(ep, now, desc, p, size)
-  else shortPacket(ep, now, desc, p, size)
-}
-
-function isIntact(p: ptr, size: i32): bool {
-  return crc32c(p, size - CRC_SIZE) === r32(p + size - CRC_SIZE)
+  else prepare(ep, now, desc, p, size)
 }
 
 // ── Packets of connections ───────────────────────────────────────────────────────────────────────
 
-function shortPacket(ep: ptr, now: f64, desc: ptr, p: ptr, size: i32): void {
-  if (size < SHORT_SIZE + CRC_SIZE) {
+/** Writes the job for a packet of a connection. */
+function prepare(ep: ptr, now: f64, desc: ptr, p: ptr, size: i32): void {
+  if (size < SHORT_SIZE) {
     count(ep, COUNT_DROPPED_MALFORMED, 1.0)
     return
   }
   const found: i32 = tableFind(ep + EP_CIDS, r32(p + PACKET_CID), r32(p + PACKET_CID + 4))
   if (found === 0 || (found & 3) !== 0) {
     count(ep, COUNT_DROPPED_UNKNOWN, 1.0)
-    // Only what is intact is answered, and only with something shorter.
-    if (found === 0 && size > LONG_SIZE + CRC_SIZE && isIntact(p, size)) {
-      reply(ep, desc, TYPE_RESET, 0, 0, r32(p + PACKET_CID), r32(p + PACKET_CID + 4))
-    }
+    if (found === 0) unknownPacket(ep, desc, p, size)
     return
   }
   const cn: ptr = found
-  if (!isIntact(p, size)) {
-    count(ep, COUNT_DROPPED_CORRUPT, 1.0)
-    return
-  }
-  const state: i32 = r32(cn + CN_STATE)
-  if (state === STATE_CLOSING) {
-    heardAfterClose(cn)
-    return
-  }
   const path: ptr = pathOf(cn, r8(p + SHORT_PATH))
-  const isOpen: bool =
-    state === STATE_ESTABLISHED || (state === STATE_HALF_OPEN && r32(cn + CN_MESSAGE_OUT) !== 0)
-  if (!isOpen || path === 0) {
+  if (path === 0 || !isReady(cn)) {
     count(ep, COUNT_DROPPED_UNKNOWN, 1.0)
     return
   }
-  const largest: f64 = rf64(path + PATH_LARGEST_RECEIVED)
-  const number: f64 = expandNumber(r32(p + SHORT_NUMBER), largest + 1.0)
+  const trailer: i32 = trailerSize(cn)
+  const number: f64 = expandNumber(r32(p + SHORT_NUMBER), rf64(path + PATH_LARGEST_RECEIVED) + 1.0)
   // A peer may jump ahead with every packet; beyond this, numbers are not exact any more.
-  if (number > VARINT_MAX) {
+  if (size < SHORT_SIZE + trailer || number > VARINT_MAX) {
     count(ep, COUNT_DROPPED_MALFORMED, 1.0)
     return
   }
+  const slot: ptr = openSlot(cn, r8(p), number, now)
+  const payload: i32 = size - SHORT_SIZE - trailer
+  const job: ptr = addJob(openOperation(cn), slot, number, p, SHORT_SIZE, payload)
+  w32(job + JOB_CONNECTION, cn)
+  w32(job + JOB_PATH, path)
+  w32(job + JOB_PACKET_SIZE, size)
+  w32(job + JOB_FREED, r32(ep + EP_CONNECTIONS_FREED))
+  wf64(job + JOB_PACKET_NUMBER, number)
+}
+
+/** Whether packets of a connection can be opened: the handshake has come so far. */
+function isReady(cn: ptr): bool {
+  const state: i32 = r32(cn + CN_STATE)
+  if (state === STATE_ESTABLISHED || state === STATE_CLOSING) return true
+  return state === STATE_HALF_OPEN && (r32(cn + CN_FLAGS) & CN_PROTECTED) !== 0
+}
+
+/** Whether a job's connection is what it was: freed memory may be somebody else's by now. */
+function isStillThere(ep: ptr, job: ptr): bool {
+  if (r32(job + JOB_FREED) === r32(ep + EP_CONNECTIONS_FREED)) return true
+  const p: ptr = r32(job + JOB_HEADER)
+  const found: i32 = tableFind(ep + EP_CIDS, r32(p + PACKET_CID), r32(p + PACKET_CID + 4))
+  return found === r32(job + JOB_CONNECTION)
+}
+
+/** Applies a packet of a connection. */
+function shortPacket(ep: ptr, now: f64, job: ptr, isIntact: bool): void {
+  const cn: ptr = r32(job + JOB_CONNECTION)
+  const path: ptr = r32(job + JOB_PATH)
+  if (!isStillThere(ep, job) || !isReady(cn)) {
+    count(ep, COUNT_DROPPED_UNKNOWN, 1.0)
+    return
+  }
+  if (!isIntact) {
+    count(ep, r32(job + JOB_KEY) === 0 ? COUNT_DROPPED_CORRUPT : COUNT_DROPPED_FORGED, 1.0)
+    if (noteForged(cn)) fail(cn, CODE_SECURITY, now)
+    return
+  }
+  const number: f64 = rf64(job + JOB_PACKET_NUMBER)
   if (number < rf64(path + PATH_FLOOR) || rangesContain(path + PATH_RECEIVED, number)) {
     // No packet is sent twice, so the network did this: an answer would be repeated as well, and on
     // a path that repeats everything answers to answers would never end.
     count(ep, COUNT_PACKETS_DUPLICATE, 1.0)
     return
   }
+  noteOpened(cn, path, r32(job + JOB_KEY), number, now)
+  if (r32(cn + CN_STATE) === STATE_CLOSING) {
+    heardAfterClose(cn)
+    return
+  }
   wf64(cn + CN_LAST_HEARD, now)
   if ((r32(cn + CN_FLAGS) & CN_CONFIRMED) === 0) confirm(ep, cn)
-  const result: i32 = readFrames(cn, path, p + SHORT_SIZE, p + size - CRC_SIZE, now)
+  const size: i32 = r32(job + JOB_PACKET_SIZE)
+  const start: ptr = r32(job + JOB_PAYLOAD)
+  const result: i32 = readFrames(cn, path, start, start + r32(job + JOB_PAYLOAD_SIZE), now)
   if (result === UNSTORED) {
     count(ep, COUNT_DROPPED_MEMORY, 1.0)
     wantSend(cn)
@@ -284,13 +329,12 @@ function forgetLowest(cn: ptr, path: ptr): void {
   rangesDropHead(cn, set)
 }
 
-/** The first packet that only the owner of the handshake can send: the peer's address is proven. */
+/** The first packet that only the other side of the handshake can send. */
 function confirm(ep: ptr, cn: ptr): void {
   w32(cn + CN_FLAGS, r32(cn + CN_FLAGS) | CN_CONFIRMED)
+  dropMessage(cn, CN_MESSAGE_OUT)
   if ((r32(cn + CN_FLAGS) & CN_IS_CLIENT) !== 0) return
   setState(cn, STATE_ESTABLISHED)
-  forgetOriginal(cn)
-  dropMessage(cn, CN_MESSAGE_OUT)
   streamsEstablished(cn)
   count(ep, COUNT_CONNECTIONS_ACCEPTED, 1.0)
   tell(cn, CONNECTION_CONFIRMED)
@@ -300,228 +344,4 @@ function confirm(ep: ptr, cn: ptr): void {
 export function fail(cn: ptr, code: i32, now: f64): void {
   closeConnection(cn, code, now)
   tellClosed(cn, code)
-}
-
-// ── First packets, and packets of strangers ──────────────────────────────────────────────────────
-
-function longPacket(ep: ptr, now: f64, desc: ptr, p: ptr, size: i32): void {
-  if (size < LONG_SIZE + CRC_SIZE) {
-    count(ep, COUNT_DROPPED_MALFORMED, 1.0)
-    return
-  }
-  const type: i32 = r8(p) & LONG_TYPE
-  const length: i32 = r16(p + LONG_LENGTH)
-  // What another version puts behind its version field is not known: only that it is another one.
-  if (r32(p + LONG_VERSION) !== VERSION) {
-    count(ep, COUNT_DROPPED_VERSION, 1.0)
-    if (type === TYPE_INITIAL && size >= INITIAL_SIZE_FLOOR) answer(ep, desc, p, TYPE_VERSION)
-    return
-  }
-  if (LONG_SIZE + length + CRC_SIZE > size) {
-    count(ep, COUNT_DROPPED_MALFORMED, 1.0)
-    return
-  }
-  if (!isIntact(p, size)) {
-    count(ep, COUNT_DROPPED_CORRUPT, 1.0)
-    return
-  }
-  if (type === TYPE_INITIAL) initialPacket(ep, now, desc, p, size, length)
-  else if (type === TYPE_HANDSHAKE) handshakePacket(ep, p, length)
-  else if (type === TYPE_REFUSE || type === TYPE_VERSION) refusalPacket(ep, p, type)
-  else if (type === TYPE_RESET) resetPacket(ep, p)
-  else count(ep, COUNT_DROPPED_MALFORMED, 1.0)
-}
-
-/** Keeps a handshake message for the host; false when there is no memory. */
-function keepMessage(cn: ptr, from: ptr, length: i32): bool {
-  if (r32(cn + CN_MESSAGE_IN) !== 0) return true
-  const message: ptr = take(cn, length)
-  if (message === 0) return false
-  copy(message, from, length)
-  w32(cn + CN_MESSAGE_IN, message)
-  w32(cn + CN_MESSAGE_IN + 4, length)
-  tell(cn, CONNECTION_HANDSHAKE)
-  return true
-}
-
-function initialPacket(ep: ptr, now: f64, desc: ptr, p: ptr, size: i32, length: i32): void {
-  const low: i32 = r32(p + PACKET_CID)
-  const high: i32 = r32(p + PACKET_CID + 4)
-  if (size < INITIAL_SIZE_FLOOR || length === 0 || length > MESSAGE_SIZE_MAX) {
-    count(ep, COUNT_DROPPED_MALFORMED, 1.0)
-    return
-  }
-  const found: i32 = tableFind(ep + EP_CIDS, low, high)
-  if (found !== 0) {
-    // Repeated: the answer was lost, or is not there yet.
-    if ((found & 3) === 2 && r32((found & ~3) + CN_MESSAGE_OUT) !== 0) {
-      const known: ptr = found & ~3
-      w32(known + CN_FLAGS, r32(known + CN_FLAGS) | CN_SAY_HANDSHAKE)
-      wantSend(known)
-    }
-    return
-  }
-  if ((r32(ep + EP_FLAGS) & EP_LISTENING) === 0) {
-    count(ep, COUNT_DROPPED_UNKNOWN, 1.0)
-    answer(ep, desc, p, TYPE_REFUSE)
-    return
-  }
-  if (r32(ep + EP_HALF_OPEN_COUNT) >= r32(ep + EP_HALF_OPEN_MAX)) {
-    count(ep, COUNT_DROPPED_LIMIT, 1.0)
-    return
-  }
-  const cn: ptr = connectionCreate(ep, now, 0, r32(desc + DESC_SOCKET), desc + DESC_ADDRESS, 65507)
-  if (cn === 0) {
-    count(ep, COUNT_DROPPED_LIMIT, 1.0)
-    return
-  }
-  setState(cn, STATE_HALF_OPEN)
-  const isKept: bool = registerOriginal(cn, low, high) && keepMessage(cn, p + LONG_SIZE, length)
-  if (!isKept) {
-    discard(cn)
-    count(ep, COUNT_DROPPED_MEMORY, 1.0)
-    return
-  }
-  registerRemote(cn, r32(p + LONG_SOURCE_CID), r32(p + LONG_SOURCE_CID + 4))
-  arm(cn, now + HALF_OPEN_TIMEOUT)
-}
-
-/** The responder's answer to our initial packet. */
-function handshakePacket(ep: ptr, p: ptr, length: i32): void {
-  const cn: ptr = tableFind(ep + EP_CIDS, r32(p + PACKET_CID), r32(p + PACKET_CID + 4))
-  if (cn === 0 || (cn & 3) !== 0 || r32(cn + CN_STATE) !== STATE_CONNECTING) {
-    count(ep, COUNT_DROPPED_UNKNOWN, 1.0)
-    return
-  }
-  if (length === 0 || length > MESSAGE_SIZE_MAX) {
-    count(ep, COUNT_DROPPED_MALFORMED, 1.0)
-    return
-  }
-  if (r32(cn + CN_MESSAGE_IN) !== 0) return
-  if (!keepMessage(cn, p + LONG_SIZE, length)) {
-    count(ep, COUNT_DROPPED_MEMORY, 1.0)
-    return
-  }
-  registerRemote(cn, r32(p + LONG_SOURCE_CID), r32(p + LONG_SOURCE_CID + 4))
-}
-
-/** Nobody listens there, or not in our version. Believed only by who is waiting for an answer. */
-function refusalPacket(ep: ptr, p: ptr, type: i32): void {
-  const cn: ptr = tableFind(ep + EP_CIDS, r32(p + PACKET_CID), r32(p + PACKET_CID + 4))
-  if (cn === 0 || (cn & 3) !== 0 || r32(cn + CN_STATE) !== STATE_CONNECTING) {
-    count(ep, COUNT_DROPPED_UNKNOWN, 1.0)
-    return
-  }
-  streamsDestroy(cn)
-  bury(cn, type === TYPE_VERSION ? CODE_VERSION : CODE_REFUSED)
-}
-
-/** The peer does not know the connection: the source id names what it was sent to. */
-function resetPacket(ep: ptr, p: ptr): void {
-  const found: i32 = tableFind(ep + EP_CIDS, r32(p + LONG_SOURCE_CID), r32(p + LONG_SOURCE_CID + 4))
-  if ((found & 3) !== 1) {
-    count(ep, COUNT_DROPPED_UNKNOWN, 1.0)
-    return
-  }
-  const cn: ptr = found & ~3
-  count(ep, COUNT_RESETS_RECEIVED, 1.0)
-  streamsDestroy(cn)
-  bury(cn, CODE_RESET)
-}
-
-/** Answers a first packet. */
-function answer(ep: ptr, desc: ptr, p: ptr, type: i32): void {
-  reply(
-    ep,
-    desc,
-    type,
-    r32(p + LONG_SOURCE_CID),
-    r32(p + LONG_SOURCE_CID + 4),
-    r32(p + PACKET_CID),
-    r32(p + PACKET_CID + 4),
-  )
-}
-
-/** Notes a short answer for the next flush; too many at a time are dropped. */
-function reply(
-  ep: ptr,
-  desc: ptr,
-  type: i32,
-  toLow: i32,
-  toHigh: i32,
-  fromLow: i32,
-  fromHigh: i32,
-): void {
-  const used: i32 = r32(ep + EP_REPLY_COUNT)
-  if (used >= REPLIES_MAX) return
-  const slot: ptr = r32(ep + EP_REPLIES) + used * REPLY_SIZE
-  fill(slot, REPLY_SIZE)
-  w32(slot, type)
-  w32(slot + 4, r32(desc + DESC_SOCKET))
-  copy(slot + 8, desc + DESC_ADDRESS, ADDRESS_SIZE)
-  w32(slot + 32, toLow)
-  w32(slot + 36, toHigh)
-  w32(slot + 40, fromLow)
-  w32(slot + 44, fromHigh)
-  w32(ep + EP_REPLY_COUNT, used + 1)
-}
-
-// ── Time ─────────────────────────────────────────────────────────────────────────────────────────
-
-export function endpointTimeout(ep: ptr, now: f64): void {
-  wf64(ep + EP_NOW, now)
-  while (true) {
-    const timer: ptr = wheelPop(ep + EP_WHEEL, now)
-    if (timer === 0) return
-    expired(timer - CN_TIMER, now)
-  }
-}
-
-export function endpointNextTimeout(ep: ptr): f64 {
-  return wheelNext(ep + EP_WHEEL)
-}
-
-/** Does what is due for a connection. Its timer may have rung early: then it is set again. */
-function expired(cn: ptr, now: f64): void {
-  const state: i32 = r32(cn + CN_STATE)
-  if (now < nextDeadline(cn)) {
-    arm(cn, nextDeadline(cn))
-    return
-  }
-  if (state === STATE_CLOSING || state === STATE_DRAINING) {
-    bury(cn, 0)
-    return
-  }
-  if (state === STATE_CONNECTING) {
-    if (now >= rf64(cn + CN_STARTED) + rf64(cn + CN_CONNECT_TIMEOUT)) {
-      streamsDestroy(cn)
-      bury(cn, CODE_CONNECT_TIMEOUT)
-      return
-    }
-    w32(cn + CN_FLAGS, r32(cn + CN_FLAGS) | CN_SAY_HANDSHAKE)
-    wantSend(cn)
-    return
-  }
-  if (state === STATE_HALF_OPEN || now >= rf64(cn + CN_LAST_HEARD) + rf64(cn + CN_IDLE_TIMEOUT)) {
-    streamsDestroy(cn)
-    bury(cn, CODE_IDLE_TIMEOUT)
-    return
-  }
-  if (now >= emptyDeadline(cn)) {
-    fail(cn, CODE_CLOSED, now)
-    return
-  }
-  if (now >= rf64(cn + CN_RETRY_AT)) {
-    relieve(cn)
-    return
-  }
-  const path: ptr = r32(cn + CN_PATHS)
-  const lossTime: f64 = rf64(path + PATH_LOSS_TIME)
-  if (lossTime > 0.0) {
-    if (now >= lossTime) detectLosses(cn, path, now)
-  } else if (r32(path + PATH_IN_FLIGHT_COUNT) > 0) {
-    const interval: f64 = probeInterval(cn, path, r32(path + PATH_PROBE_COUNT))
-    if (now >= rf64(path + PATH_LAST_ELICITING) + interval) probe(cn, path, now)
-  } else addControl(cn, CONTROL_PING)
-  wantSend(cn)
 }

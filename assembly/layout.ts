@@ -33,8 +33,13 @@ export const RX_ARENA_SIZE: i32 = 0x100000
 /** Datagrams to send, laid contiguously: a train. */
 export const TX_ARENA: i32 = 0x150000
 export const TX_ARENA_SIZE: i32 = 0x100000
+/** Work on packets that is done in one go, here or by the native tier: a job list. */
+export const JOBS: i32 = 0x250000
+export const JOBS_MAX: i32 = 2048
+/** One verdict byte per job. */
+export const VERDICTS: i32 = 0x270000
 /** Page table, then pages. */
-export const PAGE_TABLE: i32 = 0x250000
+export const PAGE_TABLE: i32 = 0x280000
 /** Smallest memory an instance works with, and the largest that fits 31-bit pointers: bytes. */
 export const MEMORY_BYTES_MIN: i32 = 0x400000
 export const MEMORY_BYTES_MAX: i32 = 0x40000000
@@ -60,6 +65,54 @@ export const DESC_LOCAL_ADDRESS: i32 = 40
 export const DESC_VERDICTS: i32 = 56
 /** Address part of a descriptor: DESC_ADDRESS … DESC_SCOPE. */
 export const ADDRESS_SIZE: i32 = 24
+
+// ── Jobs ─────────────────────────────────────────────────────────────────────────────────────────
+// 64 bytes each. The first half is what has to be done, the rest is the core's own.
+
+export const JOB_SIZE: i32 = 64
+export const JOB_OPERATION: i32 = 0
+/** Address of a key slot, 0: none. */
+export const JOB_KEY: i32 = 4
+/** Packet number: low and high half. */
+export const JOB_NUMBER: i32 = 8
+/** Authenticated only. Its second byte is the path number. */
+export const JOB_HEADER: i32 = 16
+export const JOB_HEADER_SIZE: i32 = 20
+/** Authenticated and, with a cipher, enciphered in place; checksum or tag follow it. */
+export const JOB_PAYLOAD: i32 = 24
+export const JOB_PAYLOAD_SIZE: i32 = 28
+
+export const OPERATION_SEAL_CRC: i32 = 1
+export const OPERATION_CHECK_CRC: i32 = 2
+/** AES-128-GCM, by the native tier only. */
+export const OPERATION_SEAL_AES: i32 = 3
+export const OPERATION_OPEN_AES: i32 = 4
+/** ChaCha20-Poly1305 (RFC 8439). */
+export const OPERATION_SEAL_CHACHA: i32 = 5
+export const OPERATION_OPEN_CHACHA: i32 = 6
+
+/** Nobody has done the job yet. */
+export const VERDICT_NONE: i32 = 0
+/** Sealed; or opened, and what was sent. */
+export const VERDICT_INTACT: i32 = 1
+export const VERDICT_BROKEN: i32 = 2
+
+// A key slot: 64 bytes. The nonce is the first 12 bytes' worth of (path, 4 bytes · packet number,
+// 8 bytes), little-endian, XOR the slot's initialisation vector (RFC 9001 §5.3).
+
+/** Differs for every content that a slot of this instance ever had; 0: empty. */
+export const SLOT_GENERATION: i32 = 0
+export const SLOT_CIPHER: i32 = 4
+export const SLOT_KEY: i32 = 8
+export const SLOT_IV: i32 = 40
+export const SLOT_SIZE: i32 = 64
+
+// ── Ciphers ──────────────────────────────────────────────────────────────────────────────────────
+
+/** No cipher: CRC32C guards packets against accidents. */
+export const CIPHER_NONE: i32 = 0
+export const CIPHER_CHACHA: i32 = 1
+export const CIPHER_AES: i32 = 2
 
 // ── Events ───────────────────────────────────────────────────────────────────────────────────────
 
@@ -124,6 +177,12 @@ export const CODE_HANDSHAKE: i32 = 10
 export const CODE_ENDPOINT_CLOSED: i32 = 11
 /** Application reset, as TCP's RST. */
 export const CODE_ABORTED: i32 = 12
+/** The two sides' demands on security do not meet. */
+export const CODE_SECURITY: i32 = 13
+/** The peer is not who it has to be. */
+export const CODE_IDENTITY: i32 = 14
+/** The peer does not let us in. */
+export const CODE_DENIED: i32 = 15
 
 // ── Configuration of an endpoint: f64 in PARAMS, in this order ───────────────────────────────────
 
@@ -190,7 +249,12 @@ export const COUNT_DROPPED_DESCRIPTOR: i32 = 27
 export const COUNT_RESETS_SENT: i32 = 28
 export const COUNT_REFUSALS_SENT: i32 = 29
 export const COUNT_RESETS_RECEIVED: i32 = 30
-export const COUNTERS: i32 = 31
+export const COUNT_RETRIES_SENT: i32 = 31
+/** First packets that came too fast from one network while there were too many. */
+export const COUNT_DROPPED_RATE: i32 = 32
+/** Packets that no key opens. */
+export const COUNT_DROPPED_FORGED: i32 = 33
+export const COUNTERS: i32 = 34
 
 // ── Gauges of an endpoint, f64 in PARAMS ─────────────────────────────────────────────────────────
 

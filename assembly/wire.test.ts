@@ -118,10 +118,10 @@ test('truncated packet numbers are completed to the nearest', () => {
 
 test('headers lie where the specification says', () => {
   const short = written((p) => {
-    writeShortHeader(p, 7, 0x04030201, 0x08070605, 2 ** 32 + 0x0a0b0c0d)
+    writeShortHeader(p, 3, 7, 0x04030201, 0x08070605, 2 ** 32 + 0x0a0b0c0d)
     return p + SHORT_SIZE
   })
-  assert.equal(short, [0xc0, 7, 1, 2, 3, 4, 5, 6, 7, 8, 0x0d, 0x0c, 0x0b, 0x0a])
+  assert.equal(short, [0xc1, 7, 1, 2, 3, 4, 5, 6, 7, 8, 0x0d, 0x0c, 0x0b, 0x0a])
   const long = written((p) => {
     writeLongHeader(p, TYPE_INITIAL, 1, 2, 3, -1, 0x1234)
     return p + LONG_SIZE

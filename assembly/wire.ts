@@ -23,6 +23,7 @@ export const SHORT_EPOCH: i32 = 0x01
 
 export const TYPE_INITIAL: i32 = 0
 export const TYPE_HANDSHAKE: i32 = 1
+export const TYPE_RETRY: i32 = 2
 export const TYPE_VERSION: i32 = 3
 export const TYPE_REFUSE: i32 = 4
 export const TYPE_RESET: i32 = 5
@@ -35,8 +36,10 @@ export const PACKET_CID: i32 = 2
 export const SHORT_NUMBER: i32 = 10
 export const SHORT_SIZE: i32 = 14
 
-// ── Long header: first byte, 0, destination id, version, source id, message length ───────────────
+// ── Long header: first byte, cookie size, destination id, version, source id, message length ─────
 
+/** 0, or COOKIE_SIZE in first packets that answer a RETRY: the cookie follows the header. */
+export const LONG_COOKIE_SIZE: i32 = 1
 export const LONG_VERSION: i32 = 10
 export const LONG_SOURCE_CID: i32 = 14
 export const LONG_LENGTH: i32 = 22
@@ -45,6 +48,10 @@ export const LONG_SIZE: i32 = 24
 /** CRC32C after the last frame, or the tag of packet protection. */
 export const CRC_SIZE: i32 = 4
 export const TAG_SIZE: i32 = 16
+/** Proof that a first packet's sender gets what is sent to its address. */
+export const COOKIE_SIZE: i32 = 8
+/** Proof that a RESET comes from who had the connection. */
+export const RESET_TOKEN_SIZE: i32 = 16
 
 /** First packets are padded to this, so that an answer of three times the size is little. */
 export const INITIAL_SIZE: i32 = 1200
@@ -145,8 +152,15 @@ export function expandNumber(low: i32, expected: f64): f64 {
   return number < 0.0 ? number + 4294967296.0 : number
 }
 
-export function writeShortHeader(p: ptr, path: i32, cidLow: i32, cidHigh: i32, number: f64): void {
-  w8(p, FIRST_OURS)
+export function writeShortHeader(
+  p: ptr,
+  epoch: i32,
+  path: i32,
+  cidLow: i32,
+  cidHigh: i32,
+  number: f64,
+): void {
+  w8(p, FIRST_OURS | (epoch & SHORT_EPOCH))
   w8(p + SHORT_PATH, path)
   w32(p + PACKET_CID, cidLow)
   w32(p + PACKET_CID + 4, cidHigh)
@@ -163,7 +177,7 @@ export function writeLongHeader(
   length: i32,
 ): void {
   w8(p, FIRST_OURS | FIRST_LONG | type)
-  w8(p + 1, 0)
+  w8(p + LONG_COOKIE_SIZE, 0)
   w32(p + PACKET_CID, destinationLow)
   w32(p + PACKET_CID + 4, destinationHigh)
   w32(p + LONG_VERSION, VERSION)

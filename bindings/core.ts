@@ -40,7 +40,16 @@ export interface CoreExports {
   endpointListen(endpoint: Handle, isListening: number): void
   endpointCounters(endpoint: Handle): number
   endpointGauges(endpoint: Handle): void
+  endpointOffload(endpoint: Handle, isOffloaded: number): void
+  endpointResetToken(endpoint: Handle, low: number, high: number): void
   ingest(endpoint: Handle, now: number, count: number): number
+  ingestMore(endpoint: Handle, now: number): number
+  ingestBegin(endpoint: Handle, count: number): void
+  ingestJobs(endpoint: Handle, now: number): number
+  ingestApply(endpoint: Handle, now: number): void
+  ingestTaken(endpoint: Handle): number
+  jobs(): number
+  jobsFinish(): void
   flush(endpoint: Handle, now: number): number
   timeout(endpoint: Handle, now: number): void
   nextTimeout(endpoint: Handle): number
@@ -65,7 +74,10 @@ export interface CoreExports {
     packetBytes: number,
     messageLength: number,
   ): number
-  connectionEstablish(connection: Handle, now: number): void
+  connectionProtect(connection: Handle, now: number, cipher: number): number
+  connectionPeerToken(connection: Handle): void
+  connectionEstablish(connection: Handle, now: number, messageLength: number): number
+  connectionRefuse(connection: Handle, code: number): void
   connectionClose(connection: Handle, now: number, code: number): void
   connectionRelease(connection: Handle): void
   connectionKeepAlive(connection: Handle, micros: number): void
@@ -179,10 +191,15 @@ export class Core {
     this.f64[PARAM_INDEX + index] = value
   }
 
-  /** Lays a handshake message where the next call finds it. */
+  /** Lays a handshake message, or keys, where the next call finds them. */
   setScratch(bytes: Uint8Array): void {
     if (bytes.length > SCRATCH_SIZE) throw new RangeError('handshake message too long')
     this.u8.set(bytes, SCRATCH)
+  }
+
+  /** A copy of what the last call left there. */
+  scratch(size: number): Uint8Array {
+    return this.u8.slice(SCRATCH, SCRATCH + size)
   }
 
   // ── Datagrams in ───────────────────────────────────────────────────────────────────────────────

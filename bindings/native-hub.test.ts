@@ -7,6 +7,7 @@ import {
   Core,
   DESC_COUNT,
   DESC_SIZE,
+  JOB_SIZE,
   RX_ARENA,
   RX_ARENA_SIZE,
   RX_DESC,
@@ -599,7 +600,7 @@ if (addon?.shared === undefined) {
       const verdicts = jobs + 32_768
       const words = core.i32
       const job = (index: number, values: readonly number[]) =>
-        words.set(values, (jobs >> 2) + index * 8)
+        words.set(values, (jobs + index * JOB_SIZE) >> 2)
       const data = pattern(1500, 5)
       core.u8.set(data, TX_ARENA)
       job(0, [1, 0, 0, 0, TX_ARENA, 14, TX_ARENA + 14, 1000])
@@ -609,7 +610,7 @@ if (addon?.shared === undefined) {
       const stored = core.bytes.readUInt32LE(TX_ARENA + 1014)
       assert.is(stored, addon.crc32c(data.subarray(0, 1014)))
       core.u8[TX_ARENA + 500] = (core.u8[TX_ARENA + 500] as number) ^ 1
-      assert.is(hub.runJobs(jobs + 32, 1, verdicts), 1)
+      assert.is(hub.runJobs(jobs + JOB_SIZE, 1, verdicts), 1)
       assert.is(core.u8[verdicts], 2)
       const hostile = [
         [9, 0, 0, 0, TX_ARENA, 1, TX_ARENA, 1],

@@ -26,8 +26,10 @@ struct Job {
   uint32_t header, header_size;
   // Authenticated and, with a cipher, enciphered in place; tag or checksum follow it.
   uint32_t payload, payload_size;
+  // The core's own.
+  uint32_t own[8];
 };
-static_assert(sizeof(Job) == 32, "JOB_SIZE");
+static_assert(sizeof(Job) == 64, "JOB_SIZE");
 
 // Nobody has looked: the core has to do the work itself.
 constexpr uint8_t kVerdictNotDone = 0;

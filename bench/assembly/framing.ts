@@ -27,7 +27,7 @@ export function encodePackets(count: i32, size: i32, from: ptr, to: ptr, first: 
   let source: ptr = from
   for (let index: i32 = 0; index < count; index++) {
     const number: f64 = first + f64(index)
-    writeShortHeader(p, 0, CID_LOW, CID_HIGH, number)
+    writeShortHeader(p, 0, 0, CID_LOW, CID_HIGH, number)
     p = p + SHORT_SIZE
     w8(p, FRAME_STREAM | STREAM_LENGTH_BIT)
     p = writeVarint(p + 1, STREAM)

@@ -30,7 +30,9 @@ import {
   EVENT_SIZE,
   EVENT_TAG,
   EVENTS,
+  JOBS,
   KIND_CONNECTION,
+  PAGE_TABLE,
   PARAMS,
   PARAMS_ADDRESS,
   PEER_COUNT,
@@ -74,6 +76,9 @@ interface Mood {
   readonly isSlow: boolean
 }
 
+const INITIATOR = 0
+const RESPONDER = 1
+
 const ENDPOINTS_MAX = 4
 const INBOX_MAX = 300
 const HANDLES_MAX = 300
@@ -89,8 +94,9 @@ const GARBAGE = [
   0x1000,
   PARAMS,
   RX_ARENA,
-  0x250000,
-  0x260000,
+  JOBS,
+  PAGE_TABLE,
+  0x290000,
   0x3fffe0,
   0x400000,
 ]
@@ -122,6 +128,12 @@ const HANDLE_CALLS: readonly (readonly [name: string, numbers: number])[] = [
   ['connectionAddress', 0],
   ['connectionFigures', 0],
   ['connectionAnswer', 4],
+  ['connectionPeerToken', 0],
+  ['connectionRefuse', 1],
+  ['endpointResetToken', 2],
+  ['endpointOffload', 1],
+  ['ingestBegin', 1],
+  ['ingestTaken', 0],
   ['streamOpen', 1],
   ['streamAccept', 0],
   ['streamRefuse', 1],
@@ -153,6 +165,8 @@ export class RandomCalls {
   private nextPort = 1
   private late: Late[] = []
   private readonly connections: number[] = []
+  /** Handles that `connectionOpen` gave last; those of newcomers are taken out again. */
+  private readonly initiated = new Set<number>()
   private readonly streams: number[] = []
   private mood: Mood
   private stepCount = 0
@@ -208,6 +222,7 @@ export class RandomCalls {
   private flush(endpoint = this.random.pick(this.endpoints)): void {
     const count = this.number('flush', endpoint.handle, this.now)
     const { reference } = this.lockstep
+    if (this.number('jobs') > 0) this.call('jobsFinish')
     for (let index = 0; index < count; index += 1) {
       const words = reference.sendDescriptor(index)
       const start = reference.i32[words + (DESC_POINTER >> 2)] as number
@@ -249,7 +264,27 @@ export class RandomCalls {
       taken.push(...endpoint.inbox.splice(index, 1))
     }
     this.layOut(taken)
-    this.call('ingest', endpoint.handle, this.now, taken.length)
+    const { handle } = endpoint
+    if (random.chance(0.3)) {
+      this.ingestInSteps(endpoint, taken.length)
+      return
+    }
+    if (this.number('ingest', handle, this.now, taken.length) === taken.length) return
+    this.events(endpoint)
+    while (this.number('ingestMore', handle, this.now) < taken.length) this.events(endpoint)
+  }
+
+  /** As a host that does jobs itself. */
+  private ingestInSteps(endpoint: Endpoint, count: number): void {
+    const { handle } = endpoint
+    this.call('ingestBegin', handle, count)
+    while (this.number('ingestTaken', handle) < count) {
+      while (this.number('ingestJobs', handle, this.now) > 0) {
+        if (this.random.chance(0.05)) this.endConnection()
+        this.call('ingestApply', handle, this.now)
+      }
+      this.events(endpoint)
+    }
   }
 
   /** Descriptors as a tier makes them: one per datagram, or one for a run of equal ones. */
@@ -301,16 +336,46 @@ export class RandomCalls {
     }
     if ((bits & CONNECTION_HANDSHAKE) === 0 || random.chance(0.03)) return
     this.call('connectionMessage', handle)
-    this.drawPeer()
+    // Both sides read the cipher off the message, and whether there is a third one.
+    const { u8 } = this.lockstep.reference
+    const cipher = (u8[SCRATCH] as number) & 1
+    const hasThird = ((u8[SCRATCH + 1] as number) & 1) !== 0
     if (!isNew) {
-      this.call('connectionEstablish', handle, this.now)
+      if (this.isInitiator(handle)) this.establish(handle, cipher, hasThird)
+      else this.protect(handle, cipher, RESPONDER)
       return
     }
     this.call('setTag', handle, random.below(1000))
     this.remember(this.connections, handle)
-    const length = this.drawMessage()
+    this.initiated.delete(handle)
+    this.drawMessage()
+    this.lockstep.write(Uint8Array.of(cipher, hasThird ? 1 : 0), SCRATCH)
+    this.drawPeer()
     const packetBytes = random.pick([1200, 1200, 548, 9000, 65_507])
-    this.call('connectionAnswer', handle, random.u32() | 0, random.u32() | 0, packetBytes, length)
+    const values = [random.u32() | 0, random.u32() | 0, packetBytes, 200]
+    if (this.call('connectionAnswer', handle, ...values) === 0 || random.chance(0.02)) {
+      this.call('connectionRefuse', handle, random.below(20))
+    } else if (!hasThird) this.protect(handle, cipher, RESPONDER)
+  }
+
+  private isInitiator(handle: number): boolean {
+    return this.initiated.has(handle)
+  }
+
+  private establish(handle: number, cipher: number, hasThird: boolean): void {
+    this.protect(handle, cipher, INITIATOR)
+    this.lockstep.write(this.drawBytes(200), SCRATCH)
+    this.lockstep.write(Uint8Array.of(cipher), SCRATCH)
+    this.drawPeer()
+    this.call('connectionEstablish', handle, this.now, hasThird ? 200 : 0)
+  }
+
+  /** The links are no secret here; one in fifty is wrong. */
+  private protect(handle: number, cipher: number, side: number): void {
+    const links = new Uint8Array(64).fill(1 + side, 0, 32).fill(2 - side, 32)
+    if (this.random.chance(0.02)) links[0] = 99
+    this.lockstep.write(links, SCRATCH)
+    this.call('connectionProtect', handle, this.now, cipher)
   }
 
   private newStream(handle: number): void {
@@ -325,9 +390,19 @@ export class RandomCalls {
 
   private connect(): void {
     const { random } = this
+    // Now and then many at once, more than one network may have under load.
+    if (random.chance(0.02)) {
+      const [from, to] = [random.pick(this.endpoints), random.pick(this.endpoints)]
+      for (let count = 12; count > 0; count -= 1) this.connectTo(from, to)
+      this.pump()
+      return
+    }
     if (this.connections.length > 8 && random.chance(0.9)) return
-    const endpoint = random.pick(this.endpoints)
-    const to = random.pick(this.endpoints)
+    this.connectTo(random.pick(this.endpoints), random.pick(this.endpoints))
+  }
+
+  private connectTo(endpoint: Endpoint, to: Endpoint): void {
+    const { random } = this
     this.lockstep.writeWords(addressWords(to.port), PARAMS_ADDRESS)
     const length = this.drawMessage()
     this.setParam(0, random.chance(0.8) ? 0 : random.pick(FLOATS))
@@ -341,6 +416,7 @@ export class RandomCalls {
     if (handle === 0) return
     this.call('setTag', handle, random.below(1000))
     this.remember(this.connections, handle)
+    this.initiated.add(handle)
     for (let count = random.below(4); count > 0; count -= 1) this.openStream(handle)
   }
 
@@ -437,6 +513,10 @@ export class RandomCalls {
     const at = RX_ARENA + random.below(2000)
     this.call('crc32c', at, random.below(3000))
     this.call('crc32cUpdate', random.u32() | 0, at, random.below(3000))
+    const size = random.below(300)
+    this.call('aeadSeal', SCRATCH, SCRATCH + 32, SCRATCH + 64, 14, at, size)
+    if (random.chance(0.5)) this.lockstep.write(this.drawBytes(1), at + random.below(size + 16))
+    this.call('aeadOpen', SCRATCH, SCRATCH + 32, SCRATCH + 64, 14, at, size)
   }
 
   // ── Endpoints ──────────────────────────────────────────────────────────────────────────────────
@@ -473,6 +553,7 @@ export class RandomCalls {
       config(CONFIG_BURST_BYTES),
       config(CONFIG_IDLE_TIMEOUT),
     ]
+    this.lockstep.write(this.drawBytes(32), SCRATCH)
     const handle = this.number('endpointCreate', this.now)
     if (handle === 0) return
     this.endpoints.push({ handle, parameters, port: this.nextPort, inbox: [] })
@@ -543,13 +624,17 @@ export class RandomCalls {
   /** Calls that are given the time: with handles that are wrong. */
   private hostileTimes(): void {
     const { random } = this
-    const kind = random.below(6)
+    const kind = random.below(10)
     const handle = this.drawHandle()
     if (kind === 0) this.call('flush', handle, this.now)
     else if (kind === 1) this.call('timeout', handle, this.now)
-    else if (kind === 2) this.call('connectionEstablish', handle, this.now)
+    else if (kind === 2) this.call('connectionEstablish', handle, this.now, this.drawNumber())
     else if (kind === 3) this.call('connectionClose', handle, this.now, this.drawNumber())
     else if (kind === 4) this.call('connectionKeepAlive', handle, random.pick(FLOATS))
+    else if (kind === 5) this.call('ingestJobs', handle, this.now)
+    else if (kind === 6) this.call('ingestApply', handle, this.now)
+    else if (kind === 7) this.call('ingestMore', handle, this.now)
+    else if (kind === 8) this.call('connectionProtect', handle, this.now, random.below(3))
     else {
       const numbers = Array.from({ length: 7 }, () => this.drawNumber())
       const opened = this.number('connectionOpen', handle, this.now, ...numbers)

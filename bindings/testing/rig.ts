@@ -3,6 +3,8 @@
  * want to see every event, every datagram and every byte of memory. Time is virtual.
  */
 import {
+  CIPHER_NONE,
+  CODE_HANDSHAKE,
   CODE_REFUSED,
   CONFIG_ACK_DELAY,
   CONFIG_BURST_BYTES,
@@ -273,6 +275,7 @@ export class Peer {
     core.setParam(CONFIG_LISTENING, 1)
     core.setParam(CONFIG_SEED_LOW, rig.draw() >>> 1)
     core.setParam(CONFIG_SEED_HIGH, rig.draw() >>> 1)
+    core.setScratch(Uint8Array.from({ length: 32 }, () => rig.draw()))
     this.endpoint = core.exports.endpointCreate(rig.now)
     if (this.endpoint === 0) throw new Error('no memory for another endpoint')
   }
@@ -280,20 +283,26 @@ export class Peer {
   // ── The driver ─────────────────────────────────────────────────────────────────────────────────
 
   ingest(datagrams: readonly Datagram[]): void {
-    const { core, now } = this.rig
-    const { exports: raw } = core
+    const { core } = this.rig
     for (const { from, bytes } of datagrams) {
       if (!core.receive(bytes, 0, addressWords(from))) {
-        raw.ingest(this.endpoint, now, core.receivedCount)
-        core.receivedDone()
-        this.handleEvents()
+        this.take()
         core.receive(bytes, 0, addressWords(from))
       }
     }
-    if (core.receivedCount === 0) return
-    raw.ingest(this.endpoint, now, core.receivedCount)
-    core.receivedDone()
+    if (core.receivedCount > 0) this.take()
+  }
+
+  private take(): void {
+    const { core, now } = this.rig
+    const count = core.receivedCount
+    let taken = core.exports.ingest(this.endpoint, now, count)
     this.handleEvents()
+    while (taken < count) {
+      taken = core.exports.ingestMore(this.endpoint, now)
+      this.handleEvents()
+    }
+    core.receivedDone()
   }
 
   /** Runs what is due; whether anything was. */
@@ -486,20 +495,25 @@ export class Peer {
       return
     }
     if ((bits & CONNECTION_HANDSHAKE) !== 0) {
-      this.setPeer()
       if (known !== undefined) {
-        raw.connectionEstablish(known.handle, this.rig.now)
+        raw.connectionMessage(known.handle)
+        this.setPeer()
+        raw.connectionProtect(known.handle, this.rig.now, CIPHER_NONE)
+        raw.connectionEstablish(known.handle, this.rig.now, 0)
         known.isOpen = true
         return
       }
       if (tag !== -1) return
+      raw.connectionMessage(handle)
+      this.setPeer()
       this.rig.core.setScratch(Uint8Array.of(4, 5))
       const draw = () => this.rig.draw()
       const { packetBytesMax } = this.options
       if (raw.connectionAnswer(handle, draw(), draw(), packetBytesMax, 2) === 0) {
-        raw.connectionClose(handle, this.rig.now, 10)
+        raw.connectionRefuse(handle, CODE_HANDSHAKE)
         return
       }
+      raw.connectionProtect(handle, this.rig.now, CIPHER_NONE)
       this.rememberConnection(handle, false)
       return
     }

@@ -31,6 +31,9 @@ export const COUNTER_NAMES = [
   'resetsSent',
   'refusalsSent',
   'resetsReceived',
+  'retriesSent',
+  'droppedRate',
+  'droppedForged',
 ] as const
 
 export type CounterName = (typeof COUNTER_NAMES)[number]

@@ -4,6 +4,7 @@
  */
 
 import {
+  CIPHER_NONE,
   CODE_ENDPOINT_CLOSED,
   CODE_HANDSHAKE,
   CODE_RESET,
@@ -161,6 +162,7 @@ export class Endpoint implements DatagramPort {
     core.setParam(CONFIG_LISTENING, 0)
     core.setParam(CONFIG_SEED_LOW, this.random.u32() >>> 1)
     core.setParam(CONFIG_SEED_HIGH, this.random.u32() >>> 1)
+    core.setScratch(this.drawBytes(32))
     return core.exports.endpointCreate(this.nowMicros)
   }
 
@@ -249,10 +251,15 @@ export class Endpoint implements DatagramPort {
 
   ingest(now: Micros, count: number): number {
     this.nowMicros = now
-    const taken = this.core.exports.ingest(this.handle, now, count)
+    let taken = this.core.exports.ingest(this.handle, now, count)
+    this.handleEvents()
+    // What waited for a handshake message can be opened now.
+    while (taken < count && this.handle !== 0) {
+      taken = this.core.exports.ingestMore(this.handle, now)
+      this.handleEvents()
+    }
     // The core keeps nothing that points into the arena: it is free again.
     this.core.receivedDone()
-    this.handleEvents()
     return taken
   }
 
@@ -363,6 +370,12 @@ export class Endpoint implements DatagramPort {
     this.byTag.delete(tag)
   }
 
+  private drawBytes(size: number): Uint8Array {
+    const bytes = new Uint8Array(size)
+    this.random.fill(bytes)
+    return bytes
+  }
+
   private parameters(): TransportParameters {
     return this.options
   }
@@ -421,9 +434,7 @@ export class Endpoint implements DatagramPort {
 
   /** The handshake message that waits in a connection. */
   private message(handle: Handle) {
-    const length = this.core.exports.connectionMessage(handle)
-    const start = this.core.param(0)
-    return parseHandshake(this.core.u8.slice(start, start + length))
+    return parseHandshake(this.core.scratch(this.core.exports.connectionMessage(handle)))
   }
 
   /** The responder's answer. */
@@ -434,7 +445,8 @@ export class Endpoint implements DatagramPort {
       return
     }
     this.setPeer(message.parameters)
-    this.core.exports.connectionEstablish(connection.coreHandle, this.nowMicros)
+    this.core.exports.connectionProtect(connection.coreHandle, this.nowMicros, CIPHER_NONE)
+    this.core.exports.connectionEstablish(connection.coreHandle, this.nowMicros, 0)
     connection.handleOpened()
   }
 
@@ -448,7 +460,7 @@ export class Endpoint implements DatagramPort {
     if ((bits & CONNECTION_HANDSHAKE) === 0) return
     const message = this.message(handle)
     if (message === MALFORMED || message.suite !== SUITE_NONE) {
-      core.exports.connectionClose(handle, this.nowMicros, CODE_HANDSHAKE)
+      core.exports.connectionRefuse(handle, CODE_HANDSHAKE)
       return
     }
     const answer = encodeHandshake({ suite: SUITE_NONE, parameters: this.parameters() })
@@ -462,9 +474,10 @@ export class Endpoint implements DatagramPort {
       answer.length,
     )
     if (isAnswered === 0) {
-      core.exports.connectionClose(handle, this.nowMicros, CODE_HANDSHAKE)
+      core.exports.connectionRefuse(handle, CODE_HANDSHAKE)
       return
     }
+    core.exports.connectionProtect(handle, this.nowMicros, CIPHER_NONE)
     core.exports.connectionAddress(handle)
     const { address, port } = this.addresses.unpack(core.i32, PARAMS_ADDRESS >> 2)
     const connection = new Connection(this, core, handle, { socketIndex: 0, address, port }, false)

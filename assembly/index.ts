@@ -1,9 +1,3 @@
-/**
- * The host's view of the core: the only file that exports to it.
- *
- * Handles are checked before they are used: a handle that is not (or no longer) what it is taken
- * for makes a call do nothing. What calls take or give beyond one number stands in PARAMS.
- */
 import { endpointFlush } from './builder'
 import { congestionWindow } from './congestion'
 import {
@@ -26,6 +20,7 @@ import {
   CN_KEEP_ALIVE,
   CN_LAST_HEARD,
   CN_LIMIT_OUT,
+  CN_LOCAL_CID,
   CN_MESSAGE_IN,
   CN_MESSAGE_OUT,
   CN_ORIGINAL_CID,
@@ -34,6 +29,7 @@ import {
   CN_PEER_BURST,
   CN_PEER_STREAM_WINDOW,
   CN_PROTECTED,
+  CN_REMOTE_CID,
   CN_RESET_TOKEN,
   CN_SAY_HANDSHAKE,
   CN_STATE,
@@ -454,12 +450,24 @@ export function connectionEstablish(cn: ptr, now: f64, messageLength: i32): bool
   return messageLength < 1 || setMessage(cn, messageLength)
 }
 
-/** Responder: does not take the connection that asks for one; the handle is gone. */
+/** The handshake comes to nothing: the other side is told, if it is known; the handle is gone. */
 export function connectionRefuse(cn: ptr, code: i32): void {
-  if (!isA(cn, TAG_CONNECTION) || r32(cn + CN_STATE) !== STATE_HALF_OPEN) return
-  refuseHandshake(cn, code & 0xff)
+  if (!isA(cn, TAG_CONNECTION)) return
+  const state: i32 = r32(cn + CN_STATE)
+  if (state !== STATE_HALF_OPEN && state !== STATE_CONNECTING) return
+  const isKnown: bool = state === STATE_HALF_OPEN || (r32(cn + CN_FLAGS) & CN_ANSWERED) !== 0
+  if (isKnown) refuseHandshake(cn, code & 0xff)
+  streamsDestroy(cn)
   release(cn)
   bury(cn, code)
+}
+
+/** Copies our id, the peer's and the one in the first packet to SCRATCH, 8 bytes each. */
+export function connectionIds(cn: ptr): void {
+  if (!isA(cn, TAG_CONNECTION)) return
+  copy(SCRATCH, cn + CN_LOCAL_CID, 8)
+  copy(SCRATCH + 8, cn + CN_REMOTE_CID, 8)
+  copy(SCRATCH + 16, cn + CN_ORIGINAL_CID, 8)
 }
 
 /** Closes: the peer is told, all streams are gone, the handle must not be used any more. */

@@ -14,6 +14,7 @@ import {
   CN_FLAGS,
   CN_IS_CLIENT,
   CN_KEYS,
+  CN_LOCAL_CID,
   CN_MESSAGE_IN,
   CN_MESSAGE_OUT,
   CN_ORIGINAL_CID,
@@ -103,12 +104,13 @@ import { tableFind } from './table'
 import {
   COOKIE_SIZE,
   CRC_SIZE,
+  FIRST_LONG,
+  FIRST_OURS,
   INITIAL_SIZE_FLOOR,
   LONG_COOKIE_SIZE,
   LONG_LENGTH,
   LONG_SIZE,
   LONG_SOURCE_CID,
-  LONG_TYPE,
   LONG_VERSION,
   MESSAGE_SIZE_MAX,
   PACKET_CID,
@@ -155,7 +157,7 @@ export function longPacket(ep: ptr, now: f64, desc: ptr, p: ptr, size: i32): voi
     count(ep, COUNT_DROPPED_MALFORMED, 1.0)
     return
   }
-  const type: i32 = r8(p) & LONG_TYPE
+  const type: i32 = r8(p) & ~(FIRST_OURS | FIRST_LONG)
   const length: i32 = r16(p + LONG_LENGTH)
   const cookie: i32 = r8(p + LONG_COOKIE_SIZE)
   // What another version puts behind its version field is not known: only that it is another one.
@@ -173,8 +175,9 @@ export function longPacket(ep: ptr, now: f64, desc: ptr, p: ptr, size: i32): voi
     return
   }
   if (type === TYPE_INITIAL) initialPacket(ep, now, desc, p, size, cookie, length)
-  else if (cookie !== 0) count(ep, COUNT_DROPPED_MALFORMED, 1.0)
-  else if (type === TYPE_HANDSHAKE) handshakePacket(ep, p, length)
+  else if (cookie !== 0 || LONG_SIZE + length + CRC_SIZE !== size) {
+    count(ep, COUNT_DROPPED_MALFORMED, 1.0)
+  } else if (type === TYPE_HANDSHAKE) handshakePacket(ep, p, length)
   else if (type === TYPE_RETRY) retryPacket(ep, p, length)
   else if (type === TYPE_REFUSE || type === TYPE_VERSION) refusalPacket(ep, p, type, length)
   else if (type === TYPE_RESET) resetPacket(ep, p, length)
@@ -212,7 +215,9 @@ function initialPacket(
 ): void {
   const low: i32 = r32(p + PACKET_CID)
   const high: i32 = r32(p + PACKET_CID + 4)
-  const isShaped: bool = cookie === 0 || cookie === COOKIE_SIZE
+  const isShaped: bool =
+    (cookie === 0 || cookie === COOKIE_SIZE) &&
+    isZero(p + LONG_SIZE + cookie + length, p + size - CRC_SIZE)
   if (size < INITIAL_SIZE_FLOOR || length === 0 || length > MESSAGE_SIZE_MAX || !isShaped) {
     count(ep, COUNT_DROPPED_MALFORMED, 1.0)
     return
@@ -250,6 +255,14 @@ function initialPacket(
   }
   registerRemote(cn, r32(p + LONG_SOURCE_CID), r32(p + LONG_SOURCE_CID + 4))
   arm(cn, now + HALF_OPEN_TIMEOUT)
+}
+
+/** Whether padding is what it has to be: nobody on the way may hide anything in it. */
+function isZero(from: ptr, end: ptr): bool {
+  let p: ptr = from
+  while (p + 4 <= end && r32(p) === 0) p += 4
+  while (p < end && r8(p) === 0) p += 1
+  return p === end
 }
 
 /** Sends the responder's message again. */
@@ -356,6 +369,8 @@ function waiting(ep: ptr, p: ptr): ptr {
     // Our last message is under way: what refuses it comes like an answer.
     const flags: i32 = r32(cn + CN_FLAGS) & (CN_IS_CLIENT | CN_CONFIRMED)
     if (r32(cn + CN_STATE) === STATE_ESTABLISHED && flags === CN_IS_CLIENT) return cn
+    // So is the initiator's, if it does not like our answer.
+    if (r32(cn + CN_STATE) === STATE_HALF_OPEN) return cn
   }
   count(ep, COUNT_DROPPED_UNKNOWN, 1.0)
   return 0
@@ -375,6 +390,10 @@ function handshakePacket(ep: ptr, p: ptr, length: i32): void {
   }
   const flags: i32 = r32(cn + CN_FLAGS)
   if ((flags & CN_ANSWERED) !== 0) return
+  if (state === STATE_HALF_OPEN && !isFromRemote(cn, p)) {
+    count(ep, COUNT_DROPPED_UNKNOWN, 1.0)
+    return
+  }
   if (!keepMessage(cn, p + LONG_SIZE, length)) {
     count(ep, COUNT_DROPPED_MEMORY, 1.0)
     return
@@ -383,6 +402,13 @@ function handshakePacket(ep: ptr, p: ptr, length: i32): void {
   if (state === STATE_CONNECTING) {
     registerRemote(cn, r32(p + LONG_SOURCE_CID), r32(p + LONG_SOURCE_CID + 4))
   }
+}
+
+function isFromRemote(cn: ptr, p: ptr): bool {
+  return (
+    r32(cn + CN_REMOTE_CID) === r32(p + LONG_SOURCE_CID) &&
+    r32(cn + CN_REMOTE_CID + 4) === r32(p + LONG_SOURCE_CID + 4)
+  )
 }
 
 /** The responder wants proof of our address first: our next first packet carries its cookie. */
@@ -459,7 +485,7 @@ function answer(ep: ptr, desc: ptr, p: ptr, type: i32, code: i32): ptr {
   return slot
 }
 
-/** Refuses who waits for our handshake message. */
+/** Tells the other side of a handshake that it comes to nothing. */
 export function refuseHandshake(cn: ptr, code: i32): void {
   const path: ptr = r32(cn + CN_PATHS)
   const slot: ptr = reply(
@@ -470,8 +496,9 @@ export function refuseHandshake(cn: ptr, code: i32): void {
     1,
   )
   if (slot === 0) return
+  const isInitiator: bool = (r32(cn + CN_FLAGS) & CN_IS_CLIENT) !== 0
   copy(slot + REPLY_TO, cn + CN_REMOTE_CID, 8)
-  copy(slot + REPLY_FROM, cn + CN_ORIGINAL_CID, 8)
+  copy(slot + REPLY_FROM, cn + (isInitiator ? CN_LOCAL_CID : CN_ORIGINAL_CID), 8)
   w32(slot + REPLY_MESSAGE, code)
 }
 

@@ -16,8 +16,6 @@ export const FIRST_OURS: i32 = 0xc0
 export const FIRST_LONG: i32 = 0x20
 /** A datagram of this one byte asks nothing of us: it only finds out whether the port is open. */
 export const ROUTE_PROBE: i32 = 0xff
-/** Low bits of a long header's first byte. */
-export const LONG_TYPE: i32 = 0x0f
 /** Low bit of a short header's first byte: which of two key epochs. */
 export const SHORT_EPOCH: i32 = 0x01
 

@@ -78,6 +78,7 @@ export interface CoreExports {
   connectionPeerToken(connection: Handle): void
   connectionEstablish(connection: Handle, now: number, messageLength: number): number
   connectionRefuse(connection: Handle, code: number): void
+  connectionIds(connection: Handle): void
   connectionClose(connection: Handle, now: number, code: number): void
   connectionRelease(connection: Handle): void
   connectionKeepAlive(connection: Handle, micros: number): void

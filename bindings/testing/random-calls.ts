@@ -130,6 +130,7 @@ const HANDLE_CALLS: readonly (readonly [name: string, numbers: number])[] = [
   ['connectionAnswer', 4],
   ['connectionPeerToken', 0],
   ['connectionRefuse', 1],
+  ['connectionIds', 0],
   ['endpointResetToken', 2],
   ['endpointOffload', 1],
   ['ingestBegin', 1],

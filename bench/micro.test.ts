@@ -11,6 +11,7 @@ test('every contender gives the right result, and every question an answer', asy
       assert.ok(titles.includes(`${part}, ${size} B`))
     }
   }
+  assert.ok(titles.includes('ChaCha20-Poly1305: seal and open, 1200 B'))
   for (const { results } of groups) {
     assert.ok(results.length >= 2)
     for (const result of results) {

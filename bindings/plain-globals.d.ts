@@ -60,10 +60,10 @@ declare namespace v128 {
   function or(a: v128, b: v128): v128
   function xor(a: v128, b: v128): v128
 }
+declare function i8x16(...lanes: i32[]): v128
 declare namespace i8x16 {
   function splat(value: i32): v128
   function swizzle(a: v128, s: v128): v128
-  function shuffle(a: v128, b: v128, ...lanes: i32[]): v128
 }
 declare namespace i16x8 {
   function shr_u(a: v128, by: i32): v128

@@ -2,7 +2,7 @@
  * The kernels of ChaCha20-Poly1305 for builds with SIMD. Compiled only; never run as TypeScript.
  *
  * ChaCha20: lane k of a vector is a word of block k, so four blocks take the instructions of one.
- * Poly1305: words of 32 bits with products of 64.
+ * Poly1305: words of 32 bits with products of 64, one block after the other.
  */
 
 /** Writes four blocks of keystream from block `counter` on. */
@@ -29,7 +29,6 @@ export function chacha20Four(key: i32, nonce: i32, counter: i32, to: i32): void 
   let d2: v128 = v128.load32_splat(nonce, 4)
   let d3: v128 = v128.load32_splat(nonce, 8)
   for (let round: i32 = 0; round < 10; round++) {
-    // Columns.
     a0 = i32x4.add(a0, b0)
     a1 = i32x4.add(a1, b1)
     a2 = i32x4.add(a2, b2)
@@ -62,7 +61,6 @@ export function chacha20Four(key: i32, nonce: i32, counter: i32, to: i32): void 
     b1 = rotate7(v128.xor(b1, c1))
     b2 = rotate7(v128.xor(b2, c2))
     b3 = rotate7(v128.xor(b3, c3))
-    // Diagonals.
     a0 = i32x4.add(a0, b1)
     a1 = i32x4.add(a1, b2)
     a2 = i32x4.add(a2, b3)
@@ -127,13 +125,13 @@ export function chacha20Four(key: i32, nonce: i32, counter: i32, to: i32): void 
 }
 
 function rotate16(x: v128): v128 {
-  return i8x16.shuffle(x, x, 2, 3, 0, 1, 6, 7, 4, 5, 10, 11, 8, 9, 14, 15, 12, 13)
+  return i8x16.swizzle(x, i8x16(2, 3, 0, 1, 6, 7, 4, 5, 10, 11, 8, 9, 14, 15, 12, 13))
 }
 function rotate12(x: v128): v128 {
   return v128.or(i32x4.shl(x, 12), i32x4.shr_u(x, 20))
 }
 function rotate8(x: v128): v128 {
-  return i8x16.shuffle(x, x, 3, 0, 1, 2, 7, 4, 5, 6, 11, 8, 9, 10, 15, 12, 13, 14)
+  return i8x16.swizzle(x, i8x16(3, 0, 1, 2, 7, 4, 5, 6, 11, 8, 9, 10, 15, 12, 13, 14))
 }
 function rotate7(x: v128): v128 {
   return v128.or(i32x4.shl(x, 7), i32x4.shr_u(x, 25))
@@ -162,9 +160,10 @@ export function xorVectors(p: i32, keystream: i32, size: i32): i32 {
 
 /**
  * Absorbs whole blocks: h = (h + block) · r mod 2^130 − 5, in words of 32 bits, five of `h` and
- * four of `r`. Clamping leaves 28 bits in each word of r, so four products and their carries fit
- * 64 bits, and makes all but the first a multiple of 4, so that r · 2^-2 · 5 is whole: what lies
- * above 2^128 of a product comes back as that.
+ * four of `r`. Clamping leaves 28 bits in each word of r and makes all but the first a multiple of
+ * 4, so that s = r · 5 / 4 is whole: what lies above 2^128 of a product comes back as that. The sums
+ * h + block are not carried: below 2^33.5 for the first word and 2^33 for the others, a sum of
+ * products stays below 5.2 · 2^61.
  */
 export function polyBlocksWide(h: i32, r: i32, p: i32, count: i32, high: i32): void {
   const mask: u64 = 0xffffffff
@@ -184,18 +183,14 @@ export function polyBlocksWide(h: i32, r: i32, p: i32, count: i32, high: i32): v
   const end: i32 = p + (count << 4)
   for (let at: i32 = p; at < end; at = at + 16) {
     h0 = h0 + i64.load32_u(at)
-    h1 = h1 + i64.load32_u(at, 4) + (h0 >> 32)
-    h2 = h2 + i64.load32_u(at, 8) + (h1 >> 32)
-    h3 = h3 + i64.load32_u(at, 12) + (h2 >> 32)
-    h4 = h4 + top + (h3 >> 32)
-    h0 = h0 & mask
-    h1 = h1 & mask
-    h2 = h2 & mask
-    h3 = h3 & mask
-    const d0: u64 = h0 * r0 + h1 * s3 + h2 * s2 + h3 * s1
-    let d1: u64 = h0 * r1 + h1 * r0 + h2 * s3 + h3 * s2 + h4 * s1
-    let d2: u64 = h0 * r2 + h1 * r1 + h2 * r0 + h3 * s3 + h4 * s2
-    let d3: u64 = h0 * r3 + h1 * r2 + h2 * r1 + h3 * r0 + h4 * s3
+    h1 = h1 + i64.load32_u(at, 4)
+    h2 = h2 + i64.load32_u(at, 8)
+    h3 = h3 + i64.load32_u(at, 12)
+    h4 = h4 + top
+    const d0: u64 = h1 * s3 + h2 * s2 + h3 * s1 + h0 * r0
+    let d1: u64 = h1 * r0 + h2 * s3 + h3 * s2 + h4 * s1 + h0 * r1
+    let d2: u64 = h1 * r1 + h2 * r0 + h3 * s3 + h4 * s2 + h0 * r2
+    let d3: u64 = h1 * r2 + h2 * r1 + h3 * r0 + h4 * s3 + h0 * r3
     h4 = h4 * r0
     d1 = d1 + (d0 >> 32)
     d2 = d2 + (d1 >> 32)

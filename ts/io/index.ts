@@ -12,5 +12,6 @@ export type {
 export { DgramSocket } from './dgram-socket.ts'
 export { Driver, type DriverSetup } from './driver.ts'
 export { type Fate, FaultDrawer, type Faults, parseFaults } from './faults.ts'
+export { type LoadedNodeKey, loadOrCreateNodeKey } from './identity-file.ts'
 export { Loop, type LoopOptions } from './loop.ts'
 export { Route, type RouteOwner } from './route.ts'

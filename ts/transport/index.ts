@@ -8,5 +8,16 @@ export {
   type EndpointOwner,
   type EndpointSetup,
 } from './endpoint.ts'
+export {
+  formatNodeId,
+  isValidAt,
+  type KeyValidity,
+  NodeKey,
+  type NodeKeySecrets,
+  type PeerKey,
+  parseNodeId,
+  parseRecord,
+  sameNodeId,
+} from './identity.ts'
 export { ENDPOINT_DEFAULTS, type EndpointOptions, resolveEndpointOptions } from './options.ts'
 export { Stream, type StreamOwner } from './stream.ts'

@@ -117,6 +117,7 @@ import {
   PEER_PACKET_BYTES_MAX,
   PEER_STREAM_WINDOW,
   PEER_STREAMS_MAX,
+  RESET_TOKEN_SIZE,
   SCRATCH,
 } from './layout'
 import { OWNER_QUOTA, OWNER_USED, pagesCount, pagesInit, take } from './pages'
@@ -153,7 +154,7 @@ import {
   streamFinish as finish,
   streamReserve as reserve,
 } from './stream-send'
-import { MESSAGE_SIZE_MAX, PACKET_SIZE_MIN, RESET_TOKEN_SIZE } from './wire'
+import { MESSAGE_SIZE_MAX, PACKET_SIZE_MIN } from './wire'
 
 export { open as aeadOpen, seal as aeadSeal } from './aead'
 export * from './control'

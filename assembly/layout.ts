@@ -107,6 +107,13 @@ export const SLOT_KEY: i32 = 8
 export const SLOT_IV: i32 = 40
 export const SLOT_SIZE: i32 = 64
 
+// ── Handshake ────────────────────────────────────────────────────────────────────────────────────
+
+/** 'PL' and the draft number: the version in every first packet. */
+export const VERSION: i32 = 0x504c0001
+/** Proof that a RESET comes from who had the connection. */
+export const RESET_TOKEN_SIZE: i32 = 16
+
 // ── Ciphers ──────────────────────────────────────────────────────────────────────────────────────
 
 /** No cipher: CRC32C guards packets against accidents. */

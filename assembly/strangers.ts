@@ -80,6 +80,8 @@ import {
   DESC_PORT,
   DESC_SOCKET,
   INSTANCE,
+  RESET_TOKEN_SIZE,
+  VERSION,
 } from './layout'
 import { take } from './pages'
 import { PATH_ADDRESS, PATH_SOCKET } from './path'
@@ -114,14 +116,12 @@ import {
   LONG_VERSION,
   MESSAGE_SIZE_MAX,
   PACKET_CID,
-  RESET_TOKEN_SIZE,
   TYPE_HANDSHAKE,
   TYPE_INITIAL,
   TYPE_REFUSE,
   TYPE_RESET,
   TYPE_RETRY,
   TYPE_VERSION,
-  VERSION,
 } from './wire'
 
 /** First packets in one slice of time from which on there are many. */

@@ -2,12 +2,8 @@
  * Wire format: packet headers, frames, variable-length integers. docs/protocol.md is the
  * specification; all integers are little-endian.
  */
+import { VERSION } from './layout'
 import { low32, type ptr, r8, r16, r32, w8, w16, w32 } from './prelude'
-
-// ── Versions ─────────────────────────────────────────────────────────────────────────────────────
-
-/** 'PL' and the draft number: the version in every first packet. */
-export const VERSION: i32 = 0x504c0001
 
 // ── First byte ───────────────────────────────────────────────────────────────────────────────────
 // 192–255 is ours, the rest belongs to STUN (0–3), TURN channels (64–79) and RTP (128–191).
@@ -48,8 +44,6 @@ export const CRC_SIZE: i32 = 4
 export const TAG_SIZE: i32 = 16
 /** Proof that a first packet's sender gets what is sent to its address. */
 export const COOKIE_SIZE: i32 = 8
-/** Proof that a RESET comes from who had the connection. */
-export const RESET_TOKEN_SIZE: i32 = 16
 
 /** First packets are padded to this, so that an answer of three times the size is little. */
 export const INITIAL_SIZE: i32 = 1200

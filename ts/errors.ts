@@ -7,10 +7,12 @@
 export const punchlineErrorCodes = {
   ERR_PUNCHLINE_HANDSHAKE: 'the handshake with the peer failed',
   ERR_PUNCHLINE_PROTOCOL: 'a packet broke the protocol',
+  ERR_PUNCHLINE_SECURITY: 'the demands of the two sides on security do not meet',
+  ERR_PUNCHLINE_IDENTITY: 'the peer is not who it has to be, or a key can not be read',
+  ERR_PUNCHLINE_DENIED: 'the peer does not let us in',
   ERR_PUNCHLINE_VERSION: 'the peer speaks another version of the transport',
   ERR_PUNCHLINE_BACKEND_UNAVAILABLE: 'a tier was asked for that this machine can not give',
   ERR_PUNCHLINE_FAULTS_INVALID: 'PUNCHLINE_FAULTS has a part that can not be read',
-  ERR_PUNCHLINE_IDENTITY: 'a node key, record or id is malformed, or its signature is wrong',
   ERR_PUNCHLINE_IDENTITY_FILE: 'the file with the node key can not be read, or by too many',
   ERR_PUNCHLINE_NO_CARRIER: 'the UDP transport was asked for but nothing that carries it is loaded',
   ERR_PUNCHLINE_SECURITY_UNSUPPORTED: 'a protection was asked for that the transport cannot give',

@@ -14,6 +14,7 @@ export {
   connect,
   createConnection,
   createServer,
+  type SecurityOptions,
   Server,
   type ServerOptions,
   Socket,
@@ -23,3 +24,15 @@ export {
   type TransportChoice,
   type TransportOptions,
 } from './net/index.ts'
+export {
+  type AuthorizeRequest,
+  formatNodeId,
+  NodeKey,
+  type PeerKey,
+  parseNodeId,
+  parseRecord,
+  type SecurityInfo,
+  type SecurityMode,
+  sameNodeId,
+  type Ticket,
+} from './transport/index.ts'

@@ -79,6 +79,8 @@ export interface RigOptions {
   readonly ackDelay?: number
   readonly burstBytes?: number
   readonly emptyTimeout?: number
+  /** CIPHER_…; the links are the same for all connections of a rig. */
+  readonly cipher?: number
 }
 
 const DEFAULTS: Required<RigOptions> = {
@@ -95,6 +97,7 @@ const DEFAULTS: Required<RigOptions> = {
   ackDelay: 10_000,
   burstBytes: 131_072,
   emptyTimeout: 15e6,
+  cipher: CIPHER_NONE,
 }
 
 export interface Datagram {
@@ -498,7 +501,7 @@ export class Peer {
       if (known !== undefined) {
         raw.connectionMessage(known.handle)
         this.setPeer()
-        raw.connectionProtect(known.handle, this.rig.now, CIPHER_NONE)
+        this.protect(known.handle, true)
         raw.connectionEstablish(known.handle, this.rig.now, 0)
         known.isOpen = true
         return
@@ -513,11 +516,27 @@ export class Peer {
         raw.connectionRefuse(handle, CODE_HANDSHAKE)
         return
       }
-      raw.connectionProtect(handle, this.rig.now, CIPHER_NONE)
+      this.protect(handle, false)
       this.rememberConnection(handle, false)
       return
     }
     if ((bits & CONNECTION_CONFIRMED) !== 0 && known !== undefined) known.isOpen = true
+  }
+
+  /** Keys, and the peer's reset token: it is one of the same core. */
+  private protect(handle: Handle, isInitiator: boolean): void {
+    const { core, now } = this.rig
+    const [own, other] = isInitiator ? [1, 2] : [2, 1]
+    core.setScratch(new Uint8Array(64).fill(own, 0, 32).fill(other, 32))
+    core.exports.connectionProtect(handle, now, this.options.cipher)
+    core.exports.connectionIds(handle)
+    const remote = Buffer.from(core.scratch(16)).subarray(8)
+    core.exports.connectionAddress(handle)
+    const port = (core.i32[(PARAMS_ADDRESS + DESC_PORT - DESC_ADDRESS) >> 2] as number) & 0xffff
+    const peer = this.rig.peers[port - 1]
+    if (peer === undefined) return
+    core.exports.endpointResetToken(peer.endpoint, remote.readInt32LE(0), remote.readInt32LE(4))
+    core.exports.connectionPeerToken(handle)
   }
 
   /** Peers of a rig are configured alike, so each knows what the other would tell it. */

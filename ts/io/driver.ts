@@ -1,7 +1,12 @@
 /**
  * Drives one endpoint with real sockets and time: one change, then everything that follows from it.
  */
-import { AddressBook, Endpoint, type EndpointOptions } from '../transport/index.ts'
+import {
+  AddressBook,
+  Endpoint,
+  type EndpointOptions,
+  type EndpointSecurity,
+} from '../transport/index.ts'
 import { systemRandom } from './chance.ts'
 import { nowMicros } from './clock.ts'
 import type {
@@ -24,6 +29,7 @@ export interface DriverSetup {
   readonly loop: Loop
   readonly binding: UdpBinding
   readonly options?: Partial<EndpointOptions>
+  readonly security?: EndpointSecurity
   /** Text of PUNCHLINE_FAULTS; default: the environment. */
   readonly faults?: string | undefined
   /** The socket below failed for good. */
@@ -73,6 +79,7 @@ export class Driver implements DatagramSocketOwner {
         now: nowMicros(),
         addresses: outgoing,
         options: { burstBytes: burstOf(socket.receiveBufferBytes), ...setup.options },
+        security: { seconds: () => Date.now() / 1000, ...setup.security },
       })
     } catch (error) {
       socket.close()

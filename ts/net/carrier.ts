@@ -4,7 +4,7 @@
  * agree who listens on which port, so it hangs on a versioned global symbol.
  */
 import { SocketError } from '../errors.ts'
-import type { EndpointOptions } from '../transport/index.ts'
+import type { EndpointOptions, NodeKey, SecurityMode } from '../transport/index.ts'
 import type { Carrier } from './line.ts'
 
 /** What `configure` and `PUNCHLINE_TRANSPORT` choose between. */
@@ -16,6 +16,8 @@ export interface NetRegistry {
   makeDefaultCarrier: (() => Carrier) | null
   transport: TransportChoice | undefined
   endpoint: Partial<EndpointOptions>
+  security: SecurityMode | undefined
+  nodeKey: NodeKey | undefined
   isRegistered: boolean
 }
 
@@ -33,6 +35,8 @@ export function netRegistry(): NetRegistry {
       makeDefaultCarrier: null,
       transport: undefined,
       endpoint: {},
+      security: undefined,
+      nodeKey: undefined,
       isRegistered: false,
     }
     Object.defineProperty(holder, registryKey, { value: registry })

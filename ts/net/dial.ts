@@ -9,6 +9,7 @@ import { getCarrier } from './carrier.ts'
 import { type ConnectRequest, type InternalSocket, kLink } from './internals.ts'
 import type { DialTarget, LineRefusal } from './line.ts'
 import type { DialObserver, Link } from './link.ts'
+import type { ChosenSecurity } from './security-choice.ts'
 import {
   attemptsException,
   codeOf,
@@ -36,6 +37,7 @@ export interface DialOptions {
   readonly isFamilySelected: boolean
   readonly attemptTimeoutMs: number
   readonly connectTimeoutMs: number | undefined
+  readonly security: ChosenSecurity | undefined
   /** As the user gave them: they appear in error messages. */
   readonly givenHost: unknown
   readonly givenPort: unknown
@@ -70,6 +72,7 @@ export function dialOptions(request: ConnectRequest, base: ConnectBase): DialOpt
         ? Math.max(timeout, attemptTimeoutMinMs)
         : net.getDefaultAutoSelectFamilyAttemptTimeout(),
     connectTimeoutMs: undefined,
+    security: undefined,
     givenHost: request.host,
     givenPort: request.port,
   }
@@ -392,8 +395,8 @@ function attemptException(
   return Object.assign(error, { localAddress, localPort })
 }
 
-function limits(options: DialOptions): { connectTimeoutMs: number | undefined } {
-  return { connectTimeoutMs: options.connectTimeoutMs }
+function limits({ connectTimeoutMs, security }: DialOptions) {
+  return { connectTimeoutMs, security }
 }
 
 function localName(socket: InternalSocket): string {

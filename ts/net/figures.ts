@@ -1,5 +1,6 @@
 /** What a socket tells about the way its bytes take: `stats()` and `path`. */
 import net from 'node:net'
+import type { SecurityInfo } from '../transport/index.ts'
 import { type InternalSocket, kLink } from './internals.ts'
 import type { LineStats } from './line.ts'
 
@@ -27,9 +28,14 @@ export interface SocketFigures {
   stats(): SocketStats
   /** Says which way the bytes take; undefined before 'connect' and after 'close'. */
   readonly path: SocketPath | undefined
+  /**
+   * What was proven about the peer, and what protects the bytes; undefined over TCP and before
+   * 'connect'.
+   */
+  readonly security: SecurityInfo | undefined
 }
 
-/** Describes `stats` and `path` for a prototype. */
+/** Describes `stats`, `path` and `security` for a prototype. */
 export const figureDescriptors: PropertyDescriptorMap & ThisType<InternalSocket> = {
   stats: {
     value(this: InternalSocket): SocketStats {
@@ -40,6 +46,13 @@ export const figureDescriptors: PropertyDescriptorMap & ThisType<InternalSocket>
     enumerable: false,
     configurable: true,
     writable: true,
+  },
+  security: {
+    get() {
+      return this[kLink]?.line?.security
+    },
+    enumerable: false,
+    configurable: true,
   },
   path: {
     get() {

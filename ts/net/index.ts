@@ -19,6 +19,7 @@ import { UdpCarrier } from './udp-carrier.ts'
 
 export type { TransportChoice } from './carrier.ts'
 export type { SocketFigures, SocketPath, SocketStats } from './figures.ts'
+export type { SecurityOption, SecurityOptions } from './security-choice.ts'
 export type { ConnectionListener, ServerConstructor, ServerOptions } from './server.ts'
 export type { SocketConstructor, SocketOptions } from './socket.ts'
 export type { Configuration, TransportOptions } from './transport-choice.ts'

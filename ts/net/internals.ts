@@ -7,6 +7,7 @@ import net from 'node:net'
 import type { Duplex } from 'node:stream'
 import type { Link } from './link.ts'
 import type { ListenHandle } from './listen-handle.ts'
+import type { ChosenSecurity } from './security-choice.ts'
 import type { TransportOptions } from './transport-choice.ts'
 
 /** Set on a socket once it speaks UDP: what it has instead of a handle. */
@@ -90,6 +91,7 @@ export interface ServerHandle {
 /** What `listen` decided for `_listen2`. */
 export interface ListenPlan {
   readonly transport: 'udp' | 'auto'
+  readonly security: ChosenSecurity
 }
 
 /** Members of `net.Server` that @types/node does not declare. */

@@ -3,6 +3,8 @@
  * between two programs, a `Carrier` makes and accepts lines. The UDP transport is one carrier; the
  * tests bring another that lives in memory.
  */
+import type { SecurityInfo } from '../transport/index.ts'
+import type { ChosenSecurity } from './security-choice.ts'
 
 /** Both ends of a line as `net.Socket` reports them. */
 export interface LineAddresses {
@@ -83,6 +85,8 @@ export interface Line {
   /** Asks for probes while idle. The transport may probe more often by itself. */
   setKeepAlive(isEnabled: boolean, initialDelayMs: number): void
   stats(): LineStats
+  /** What was proven about the peer; undefined before the handshake is through. */
+  readonly security?: SecurityInfo | undefined
 }
 
 /** Figures of one line and of the connection that carries it. */
@@ -91,7 +95,10 @@ export interface LineStats {
   /** Which tier carries datagrams, and why not a faster one ('' when there is none). */
   readonly backend: string
   readonly backendReason?: string
-  /** What was proven and protected; 'none' = plaintext, guarded against accidents by CRC32C only. */
+  /**
+   * The cipher; 'none' = plaintext, guarded against accidents by CRC32C only; 'handshake' = not yet
+   * decided.
+   */
   readonly security: string
   readonly [figure: string]: unknown
 }
@@ -106,7 +113,8 @@ export interface DialTarget {
   readonly localPort?: number | undefined
   /** Until a peer that never answers is ETIMEDOUT. */
   readonly connectTimeoutMs?: number | undefined
-  readonly security?: 'none' | undefined
+  /** How it is protected, and who the peer has to be; default: what the process is set to. */
+  readonly security?: ChosenSecurity | undefined
 }
 
 export interface ListenTarget {
@@ -116,6 +124,8 @@ export interface ListenTarget {
   readonly port: number
   readonly ipv6Only?: boolean | undefined
   readonly reusePort?: boolean | undefined
+  /** How peers must protect themselves, and who may come; default: what the process is set to. */
+  readonly security?: ChosenSecurity | undefined
   /** How many lines may wait half open; undefined = the carrier's own limit. */
   readonly backlog?: number | undefined
 }
@@ -145,6 +155,8 @@ export interface Carrier {
   /** Which tier carries datagrams, for statistics. */
   readonly backend?: string
   readonly backendReason?: string
+  /** Ciphers of all connections so far, for statistics. */
+  readonly security?: string
   /** Counters of the whole process, for statistics. */
   totals?(): Readonly<Record<string, number>>
   /**

@@ -328,6 +328,7 @@ test('options reach the carrier', async () => {
     localAddress: '127.0.0.1',
     localPort: 77,
     connectTimeoutMs: 123,
+    security: 'none',
   })
   assert.equal(targets.at(-1), {
     address: '127.0.0.1',
@@ -336,6 +337,7 @@ test('options reach the carrier', async () => {
     localAddress: '127.0.0.1',
     localPort: 77,
     connectTimeoutMs: 123,
+    security: { mode: 'none' },
   })
   socket.destroy()
 })

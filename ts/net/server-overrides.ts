@@ -20,9 +20,10 @@ import {
 } from './internals.ts'
 import type { ListenTarget } from './line.ts'
 import { type Accept, ListenHandle } from './listen-handle.ts'
+import { chooseSecurity } from './security-choice.ts'
 import { attachAccepted } from './socket-overrides.ts'
 import { codeOf, isSystemErrorCode, listenException } from './system-errors.ts'
-import { checkSecurity, chooseTransport } from './transport-choice.ts'
+import { chooseTransport } from './transport-choice.ts'
 
 // A number that is free for TCP may be taken for UDP. 16 failures in a row mean that ports are scarce.
 const portAttemptsMax = 16
@@ -54,9 +55,9 @@ export function serverMethods(base: ServerBase, makeSocket: MakeSocket): ServerB
       if (this._handle) return Reflect.apply(base.listen, this, args) as InternalServer
       const [options] = normalizeArguments(args)
       const transport = chooseTransport(options.transport, this[kOptions]?.transport)
-      this[kListenPlan] = transport === 'tcp' ? null : { transport }
+      const security = () => chooseSecurity(options.security, this[kOptions]?.security)
+      this[kListenPlan] = transport === 'tcp' ? null : { transport, security: security() }
       if (transport !== 'udp') return Reflect.apply(base.listen, this, args) as InternalServer
-      checkSecurity(options.security, this[kOptions]?.security)
       getCarrier()
       return Reflect.apply(base.listen, this, exclusive(args)) as InternalServer
     },
@@ -77,7 +78,7 @@ function listenOnUdp(server: InternalServer, accept: Accept, args: Listen2) {
   const [address, port] = args
   const handle = new ListenHandle(server, accept)
   try {
-    const listener = getCarrier().listen(listenTarget(args, port ?? 0), handle)
+    const listener = getCarrier().listen(listenTarget(server, args, port ?? 0), handle)
     handle.bound(listener)
     const { address: bound, family } = listener.address
     const isAny = address === null
@@ -178,7 +179,7 @@ function joinUdp(server: InternalServer, accept: Accept, args: Listen2, tcp: Ser
     fd,
     flags,
   ]
-  handle.bound(getCarrier().listen(listenTarget(bound, name.port ?? 0), handle))
+  handle.bound(getCarrier().listen(listenTarget(server, bound, name.port ?? 0), handle))
   for (const verb of ['ref', 'unref'] as const) {
     const own = tcp[verb]
     tcp[verb] = () => {
@@ -193,8 +194,13 @@ function joinUdp(server: InternalServer, accept: Accept, args: Listen2, tcp: Ser
   }
 }
 
-function listenTarget([address, , , backlog, , flags]: Listen2, port: number): ListenTarget {
+function listenTarget(
+  server: InternalServer,
+  [address, , , backlog, , flags]: Listen2,
+  port: number,
+): ListenTarget {
   return {
+    security: server[kListenPlan]?.security,
     address: address ?? undefined,
     port,
     ipv6Only: ((flags ?? 0) & IPV6_ONLY) !== 0,

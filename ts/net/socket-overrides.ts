@@ -19,8 +19,9 @@ import {
   type WriteEntries,
 } from './internals.ts'
 import { Link } from './link.ts'
+import { chooseSecurity } from './security-choice.ts'
 import { nodeError } from './system-errors.ts'
-import { checkSecurity, chooseTransport } from './transport-choice.ts'
+import { chooseTransport } from './transport-choice.ts'
 import { WriteJob } from './write-job.ts'
 
 /** The built-in's methods, from the prototype itself or saved before it was patched. */
@@ -254,7 +255,7 @@ function connect(socket: InternalSocket, base: SocketBase, args: unknown[]): Int
     if (socket[kLink]?.isClosed) socket[kLink] = null
     return base.connect.call(socket, normalized as never) as InternalSocket
   }
-  checkSecurity(request.security, socket[kOptions]?.security)
+  const security = chooseSecurity(request.security, socket[kOptions]?.security)
   getCarrier()
   if (publishesInConnectMethod()) publishClient(socket as unknown as net.Socket)
   if (callback !== null) socket.once('connect', callback)
@@ -271,7 +272,7 @@ function connect(socket: InternalSocket, base: SocketBase, args: unknown[]): Int
   socket.connecting = true
   const options = dialOptions(request, base)
   const connectTimeoutMs = request.connectTimeoutMs ?? socket[kOptions]?.connectTimeoutMs
-  lookupAndDial(socket, link, { ...options, connectTimeoutMs })
+  lookupAndDial(socket, link, { ...options, connectTimeoutMs, security })
   return socket
 }
 

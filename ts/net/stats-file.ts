@@ -32,7 +32,7 @@ function statsOfProcess(): StatsFile {
     transport: 'udp',
     backend: carrier?.backend ?? 'none',
     backendReason: carrier?.backendReason ?? '',
-    security: 'none',
+    security: carrier?.security ?? 'none',
     totals: {
       ...counters,
       packetsSent: counters['datagramsSent'] ?? 0,

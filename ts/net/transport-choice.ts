@@ -3,8 +3,15 @@
  * `configure()`, that is stronger than `PUNCHLINE_TRANSPORT`, and without any of them it is `auto`.
  */
 import { SocketError } from '../errors.ts'
-import { type EndpointOptions, resolveEndpointOptions } from '../transport/index.ts'
+import { loadOrCreateNodeKey } from '../io/index.ts'
+import {
+  type EndpointOptions,
+  type NodeKey,
+  resolveEndpointOptions,
+  type SecurityMode,
+} from '../transport/index.ts'
 import { netRegistry, type TransportChoice } from './carrier.ts'
+import { chooseSecurity, type SecurityOption } from './security-choice.ts'
 
 /** Options of ours that every call with an options object accepts beside those of `node:net`. */
 export interface TransportOptions {
@@ -14,8 +21,11 @@ export interface TransportOptions {
    * accepts both on one port number.
    */
   transport?: TransportChoice | undefined
-  /** Protection of the UDP transport. `'none'` is plaintext guarded by a CRC; nothing else exists yet. */
-  security?: 'none' | undefined
+  /**
+   * Protection over UDP: `'noise'` (default) is encrypted, `'none'` is plaintext guarded by a CRC.
+   * An object also says who the peer has to be, or who may connect.
+   */
+  security?: SecurityOption | undefined
   /** How long a peer may stay silent before connecting over UDP fails with ETIMEDOUT. Default 30,000. */
   connectTimeoutMs?: number | undefined
 }
@@ -24,19 +34,32 @@ export interface TransportOptions {
 export interface Configuration {
   /** Replaces `PUNCHLINE_TRANSPORT`; undefined gives it back its say. */
   transport?: TransportChoice | undefined
+  /** Replaces `PUNCHLINE_SECURITY`; undefined gives it back its say. */
+  security?: SecurityMode | undefined
+  /** Who this process is, for UDP sockets bound from now on: a key, or the file it is kept in. */
+  nodeKey?: NodeKey | string | undefined
   /** Limits and times of the UDP transport, for UDP sockets bound from now on. */
   endpoint?: Partial<EndpointOptions> | undefined
 }
 
 /**
  * Changes settings for sockets and servers made from now on.
- * @throws {SocketError} ERR_PUNCHLINE_TRANSPORT_INVALID
+ * @throws {SocketError} ERR_PUNCHLINE_TRANSPORT_INVALID, ERR_PUNCHLINE_SECURITY_UNSUPPORTED
+ * @throws {TransportError} ERR_PUNCHLINE_IDENTITY for a key file that can't be used
  * @throws {RangeError} for an endpoint option out of range
  */
 export function configure(configuration: Configuration): void {
   if ('transport' in configuration) {
     const { transport } = configuration
     netRegistry().transport = transport === undefined ? undefined : checked(transport, 'configure')
+  }
+  if ('security' in configuration) {
+    const { security } = configuration
+    netRegistry().security = security === undefined ? undefined : chooseSecurity(security).mode
+  }
+  if ('nodeKey' in configuration) {
+    const { nodeKey } = configuration
+    netRegistry().nodeKey = typeof nodeKey === 'string' ? loadOrCreateNodeKey(nodeKey).key : nodeKey
   }
   if ('endpoint' in configuration) {
     const { endpoint = {} } = configuration
@@ -58,21 +81,6 @@ export function chooseTransport(...wishes: readonly unknown[]): TransportChoice 
   const fromEnvironment = process.env['PUNCHLINE_TRANSPORT']
   if (fromEnvironment === undefined || fromEnvironment === '') return 'auto'
   return checked(fromEnvironment, 'PUNCHLINE_TRANSPORT')
-}
-
-/**
- * Refuses protections that the UDP transport does not have, so that nobody believes to be protected.
- * @throws {SocketError} ERR_PUNCHLINE_SECURITY_UNSUPPORTED
- */
-export function checkSecurity(...wishes: readonly unknown[]): void {
-  for (const wish of wishes) {
-    if (wish !== undefined && wish !== 'none') {
-      throw new SocketError(
-        'ERR_PUNCHLINE_SECURITY_UNSUPPORTED',
-        `The UDP transport has no security ${JSON.stringify(wish)} yet: it is plaintext ('none')`,
-      )
-    }
-  }
 }
 
 function checked(value: unknown, where: string): TransportChoice {

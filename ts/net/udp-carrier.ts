@@ -2,7 +2,7 @@
 import { networkInterfaces } from 'node:os'
 import { PunchlineError } from '../errors.ts'
 import { Loop } from '../io/index.ts'
-import type { EndpointCounters } from '../transport/index.ts'
+import type { EndpointCounters, SecurityInfo } from '../transport/index.ts'
 import type {
   Carrier,
   DialTarget,
@@ -12,6 +12,7 @@ import type {
   ListenerOwner,
   ListenTarget,
 } from './line.ts'
+import { chooseSecurity } from './security-choice.ts'
 import { listenException, type SystemError } from './system-errors.ts'
 import { UdpLine } from './udp-line.ts'
 import { type MuxOwner, UdpMux } from './udp-mux.ts'
@@ -27,6 +28,7 @@ export class UdpCarrier implements Carrier, MuxOwner {
   private readonly muxes = new Set<UdpMux>()
   /** The default client endpoint of each address family. */
   private readonly clients = new Map<4 | 6, UdpMux>()
+  private readonly ciphers = new Set<string>()
   private readonly past: Record<string, number> = {}
 
   constructor() {
@@ -78,7 +80,7 @@ export class UdpCarrier implements Carrier, MuxOwner {
 
   listen(target: ListenTarget, owner: ListenerOwner): Listener {
     const mux = this.listeningMux(target)
-    mux.listen(owner)
+    mux.listen(owner, target.security ?? chooseSecurity())
     const address = {
       address: mux.address,
       family: mux.family === 4 ? 'IPv4' : 'IPv6',
@@ -133,6 +135,15 @@ export class UdpCarrier implements Carrier, MuxOwner {
     }
     this.muxes.delete(mux)
     if (this.isClient(mux)) this.clients.delete(mux.family)
+  }
+
+  secured(info: SecurityInfo | undefined): void {
+    if (info !== undefined) this.ciphers.add(info.cipher)
+  }
+
+  /** Ciphers of all connections so far. */
+  get security(): string {
+    return [...this.ciphers].join(', ') || 'none'
   }
 
   /** Which tier carries datagrams; 'none' before the first socket. */

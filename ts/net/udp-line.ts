@@ -1,14 +1,17 @@
 /** A line over the UDP transport: one stream of a connection. */
 
-import { TransportError } from '../errors.ts'
+import { type PunchlineErrorCode, punchlineErrorCodes, TransportError } from '../errors.ts'
 import {
   CODE_CONNECT_TIMEOUT,
+  CODE_DENIED,
   CODE_HANDSHAKE,
+  CODE_IDENTITY,
   CODE_IDLE_TIMEOUT,
   CODE_PROTOCOL,
+  CODE_SECURITY,
   CODE_VERSION,
 } from '../transport/codes.ts'
-import type { ConnectionFigures, Stream, StreamOwner } from '../transport/index.ts'
+import type { ConnectionFigures, SecurityInfo, Stream, StreamOwner } from '../transport/index.ts'
 import type { Line, LineAddresses, LineFailure, LineOwner, LineRefusal, LineStats } from './line.ts'
 
 /** What a line needs of the mux that carries it. */
@@ -42,6 +45,7 @@ export class UdpLine implements Line, StreamOwner {
   private isAccepted: boolean
   private isReadableTold = false
   private lastFigures: ConnectionFigures | undefined
+  private lastSecurity: SecurityInfo | undefined
   /** Called once when the line was not opened; gives true when it is dialled again instead. */
   private retry: ((code: number) => boolean) | undefined
 
@@ -131,6 +135,10 @@ export class UdpLine implements Line, StreamOwner {
     connection?.setKeepAlive(Math.min(initialDelayMs, connection.endpoint.options.keepAliveMs))
   }
 
+  get security(): SecurityInfo | undefined {
+    return this.stream?.connection.security ?? this.lastSecurity
+  }
+
   stats(): LineStats {
     const { connection } = this.stream ?? {}
     if (connection !== undefined) this.lastFigures = connection.figures()
@@ -138,7 +146,7 @@ export class UdpLine implements Line, StreamOwner {
       transport: 'udp',
       backend: this.home.backend,
       backendReason: this.home.backendReason,
-      security: 'none',
+      security: this.security?.cipher ?? 'handshake',
       ...this.lastFigures,
     }
   }
@@ -194,6 +202,7 @@ export class UdpLine implements Line, StreamOwner {
   private lose(): void {
     if (this.stream === undefined) return
     this.lastFigures = this.stream.connection.figures()
+    this.lastSecurity = this.stream.connection.security
     this.stream = undefined
     this.home.forget(this)
   }
@@ -201,28 +210,27 @@ export class UdpLine implements Line, StreamOwner {
 
 function refusalOf(code: number): LineRefusal {
   if (code === CODE_CONNECT_TIMEOUT || code === CODE_IDLE_TIMEOUT) return 'ETIMEDOUT'
-  if (code === CODE_VERSION || code === CODE_HANDSHAKE || code === CODE_PROTOCOL) return 'EPROTO'
+  if (code === CODE_DENIED) return 'EACCES'
+  if (CAUSES.has(code)) return 'EPROTO'
   return 'ECONNREFUSED'
 }
 
 function failureOf(code: number): LineFailure {
   if (code === CODE_IDLE_TIMEOUT) return 'ETIMEDOUT'
-  return code === CODE_PROTOCOL ? 'EPROTO' : 'ECONNRESET'
+  return CAUSES.has(code) ? 'EPROTO' : 'ECONNRESET'
 }
 
 /** More about endings that `node:net` has no word for. */
+const CAUSES: ReadonlyMap<number, PunchlineErrorCode> = new Map([
+  [CODE_VERSION, 'ERR_PUNCHLINE_VERSION'],
+  [CODE_HANDSHAKE, 'ERR_PUNCHLINE_HANDSHAKE'],
+  [CODE_PROTOCOL, 'ERR_PUNCHLINE_PROTOCOL'],
+  [CODE_SECURITY, 'ERR_PUNCHLINE_SECURITY'],
+  [CODE_IDENTITY, 'ERR_PUNCHLINE_IDENTITY'],
+  [CODE_DENIED, 'ERR_PUNCHLINE_DENIED'],
+])
+
 function causeOf(code: number): Error | undefined {
-  if (code === CODE_VERSION) {
-    return new TransportError(
-      'ERR_PUNCHLINE_VERSION',
-      'the peer speaks another version of the transport',
-    )
-  }
-  if (code === CODE_HANDSHAKE) {
-    return new TransportError('ERR_PUNCHLINE_HANDSHAKE', 'the handshake with the peer failed')
-  }
-  if (code === CODE_PROTOCOL) {
-    return new TransportError('ERR_PUNCHLINE_PROTOCOL', 'a packet broke the protocol')
-  }
-  return undefined
+  const name = CAUSES.get(code)
+  return name === undefined ? undefined : new TransportError(name, punchlineErrorCodes[name])
 }

@@ -4,9 +4,23 @@
  */
 import { Driver, type Loop, nowMicros, Route, type UdpBinding } from '../io/index.ts'
 import { CODE_CONNECT_TIMEOUT, CODE_REFUSED, CODE_RESET } from '../transport/codes.ts'
-import type { Connection, EndpointCounters, Stream, StreamOwner } from '../transport/index.ts'
+import type {
+  Connection,
+  EndpointCounters,
+  InitiatorDemands,
+  SecurityInfo,
+  Stream,
+  StreamOwner,
+} from '../transport/index.ts'
 import { netRegistry } from './carrier.ts'
 import type { DialTarget, Line, LineAddresses, LineRefusal, ListenerOwner } from './line.ts'
+import {
+  type ChosenSecurity,
+  chooseSecurity,
+  demandsOf,
+  nameOf,
+  ownNodeKey,
+} from './security-choice.ts'
 import { type LineHome, UdpLine } from './udp-line.ts'
 
 /** Ports that further lines to one peer call their own: IANA's dynamic range. */
@@ -24,6 +38,8 @@ interface Peer {
 export interface MuxOwner {
   /** Nothing goes through the mux any more; it has closed itself. */
   closed(mux: UdpMux): void
+  /** A connection is open; what protects it. */
+  secured(info: SecurityInfo | undefined): void
 }
 
 export class UdpMux implements LineHome {
@@ -42,17 +58,27 @@ export class UdpMux implements LineHome {
   private isClosed = false
 
   /** @throws the system error of `bind`. */
-  constructor(loop: Loop, binding: UdpBinding, owner: MuxOwner, lingerMs: number) {
+  constructor(
+    loop: Loop,
+    binding: UdpBinding,
+    owner: MuxOwner,
+    lingerMs: number,
+    security?: ChosenSecurity,
+  ) {
     this.muxOwner = owner
     this.lingerMs = lingerMs
     this.driver = new Driver({
       loop,
       binding,
       options: netRegistry().endpoint,
+      security: { nodeKey: ownNodeKey(), ...(security ?? chooseSecurity()) },
       onFailed: (error) => this.listener?.failed(error),
     })
     this.driver.endpoint.onSettled = () => this.settle()
-    this.driver.endpoint.owner = { stream: (stream) => this.incoming(stream) }
+    this.driver.endpoint.owner = {
+      stream: (stream) => this.incoming(stream),
+      connection: (connection) => owner.secured(connection.security),
+    }
     this.refChanged()
   }
 
@@ -86,8 +112,9 @@ export class UdpMux implements LineHome {
 
   // ── Listening ──────────────────────────────────────────────────────────────────────────────────
 
-  listen(owner: ListenerOwner): void {
+  listen(owner: ListenerOwner, security: ChosenSecurity): void {
     this.listener = owner
+    this.driver.endpoint.setSecurity(security)
     this.isListenerRef = true
     this.driver.endpoint.setListening(true)
     this.refChanged()
@@ -135,7 +162,7 @@ export class UdpMux implements LineHome {
 
   /** Opens a line over the connection to that peer, making one if there is none. */
   dial(target: DialTarget): Line {
-    const key = `${target.address} ${target.port}`
+    const key = `${target.address} ${target.port} ${nameOf(demands(target))}`
     const known = this.peers.get(key)
     if (known !== undefined && !known.connection.isClosed) return this.open(target, key, known)
     const line = this.connect(target, key)
@@ -217,14 +244,17 @@ export class UdpMux implements LineHome {
       nowMicros(),
       { socketIndex: 0, address: target.address, port: target.port },
       {
-        opened: () => route.close(),
+        opened: () => {
+          route.close()
+          this.muxOwner.secured(connection?.security)
+        },
         closed: () => {
           route.close()
           if (this.peers.get(key)?.connection === connection) this.peers.delete(key)
           this.planClose()
         },
       },
-      { connectTimeoutMs: target.connectTimeoutMs },
+      { connectTimeoutMs: target.connectTimeoutMs, security: demands(target) },
     )
     if (connection === undefined) {
       route.close()
@@ -346,6 +376,10 @@ export class UdpMux implements LineHome {
     clearTimeout(this.lingerTimer)
     this.driver.close()
   }
+}
+
+function demands(target: DialTarget): InitiatorDemands {
+  return demandsOf(target.security ?? chooseSecurity())
 }
 
 /** Addresses that the system would send from, by peer: asking costs a socket. */

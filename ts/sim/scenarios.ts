@@ -6,5 +6,6 @@ import { transportHarness } from './transport-harness.ts'
 /** What `npm run sim` knows, the default first. */
 export const scenarios: readonly Scenario[] = [
   swarmScenario(transportHarness()),
+  swarmScenario(transportHarness({ security: { mode: 'none' } })),
   swarmScenario(stopAndWaitHarness()),
 ]

@@ -4,6 +4,7 @@ import {
   type ConnectionOwner,
   Endpoint,
   type EndpointOptions,
+  type EndpointSecurity,
   type Stream,
   type StreamOwner,
 } from '../transport/index.ts'
@@ -25,15 +26,17 @@ export interface TransportHarnessOptions {
   /** Makes the core of a run, for instance one that is not compiled. Default: from `core`. */
   readonly makeCore?: () => Core
   readonly endpoint?: Partial<EndpointOptions>
+  /** Default: encrypted, with keys that the seed gives. */
+  readonly security?: EndpointSecurity
 }
 
 /** The transport of this package in the simulated world: all endpoints of a run in one core. */
 export function transportHarness(options: TransportHarnessOptions = {}): TransportHarness {
   return {
-    name: 'transport',
+    name: options.security?.mode === 'none' ? 'transport-plain' : 'transport',
     open: (world) => {
       const core = options.makeCore?.() ?? Core.create(options.core)
-      return new Run(world, core, options.endpoint ?? {})
+      return new Run(world, core, options)
     },
   }
 }
@@ -41,10 +44,10 @@ export function transportHarness(options: TransportHarnessOptions = {}): Transpo
 class Run implements HarnessRun {
   private readonly world: World
   private readonly core: Core
-  private readonly options: Partial<EndpointOptions>
+  private readonly options: TransportHarnessOptions
   private readonly endpoints: Endpoint[] = []
 
-  constructor(world: World, core: Core, options: Partial<EndpointOptions>) {
+  constructor(world: World, core: Core, options: TransportHarnessOptions) {
     this.world = world
     this.core = core
     this.options = options
@@ -56,7 +59,8 @@ class Run implements HarnessRun {
       core: this.core,
       random: host.random,
       now: host.now,
-      options: this.options,
+      options: this.options.endpoint ?? {},
+      security: this.options.security ?? {},
     })
     this.endpoints.push(endpoint)
     const { address, port } = options

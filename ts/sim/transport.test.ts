@@ -12,9 +12,16 @@ const SEED_COUNT = process.env['PUNCHLINE_LONG'] === '1' ? 5_000 : 200
 const LIMIT_MS = SEED_COUNT * 700
 
 const scenario = swarmScenario(transportHarness())
+const plain = swarmScenario(transportHarness({ security: { mode: 'none' } }))
 
-test(`${SEED_COUNT} bad networks: every byte once, in order, and delivery resumes after healing`, () => {
-  const args = ['--import', 'tsx', CLI, '--scenario', scenario.name, '--seeds', `${SEED_COUNT}`]
+for (const { name } of [scenario, plain]) {
+  test(`${name}, ${SEED_COUNT} bad networks: every byte once, in order, and delivery resumes after healing`, () => {
+    checkSeeds(name)
+  })
+}
+
+function checkSeeds(name: string): void {
+  const args = ['--import', 'tsx', CLI, '--scenario', name, '--seeds', `${SEED_COUNT}`]
   const { status, stdout, stderr } = spawnSync(process.execPath, args, {
     encoding: 'utf8',
     timeout: LIMIT_MS,
@@ -28,7 +35,7 @@ test(`${SEED_COUNT} bad networks: every byte once, in order, and delivery resume
   for (const fate of ['corrupted', 'bad-checksum', 'queue-full']) {
     assert.ok(seedShare(stdout, fate) >= 5, `${fate}: ${seedShare(stdout, fate)} % of seeds`)
   }
-})
+}
 
 function seedShare(report: string, fate: string): number {
   return Number(new RegExp(`^${fate} +\\d+ +(\\d+) %$`, 'm').exec(report)?.[1])

@@ -21,6 +21,7 @@ import {
 } from '../../bindings/core.ts'
 import type { DatagramAddress } from '../machine.ts'
 import type { Endpoint } from './endpoint.ts'
+import type { InitiatorHandshake, ResponderHandshake, SecurityInfo } from './security.ts'
 import { Stream, type StreamOwner } from './stream.ts'
 
 export interface ConnectionOwner {
@@ -77,6 +78,10 @@ export class Connection {
   /** Where the peer is. */
   readonly remote: DatagramAddress
   owner: ConnectionOwner | undefined
+  /** @internal As long as it goes on. */
+  handshake: InitiatorHandshake | ResponderHandshake | undefined
+  private leaving: AbortController | undefined
+  private info: SecurityInfo | undefined
   private readonly core: Core
   private handle: Handle
   private isHandshaken = false
@@ -104,6 +109,11 @@ export class Connection {
 
   get isClosed(): boolean {
     return this.handle === 0
+  }
+
+  /** What was proven about the peer, and what protects the packets; undefined before that. */
+  get security(): SecurityInfo | undefined {
+    return this.info
   }
 
   /** Streams the owner still holds. */
@@ -162,6 +172,18 @@ export class Connection {
     if (this.streams.delete(stream)) this.endpoint.forget(stream)
   }
 
+  /** @internal Aborted when the connection is over. */
+  get signal(): AbortSignal {
+    this.leaving ??= new AbortController()
+    return this.leaving.signal
+  }
+
+  /** @internal The handshake is through on this side. */
+  handleSecured(info: SecurityInfo): void {
+    this.info = info
+    this.handshake = undefined
+  }
+
   /** @internal */
   handleOpened(): void {
     this.isHandshaken = true
@@ -178,6 +200,8 @@ export class Connection {
   /** @internal The core is gone altogether. */
   finishClosing(code: number): void {
     this.handle = 0
+    this.handshake = undefined
+    this.leaving?.abort()
     this.endpoint.forget(this)
     const isRefusal = !this.isHandshaken
     for (const stream of [...this.streams]) stream.handleConnectionClosed(code, isRefusal)

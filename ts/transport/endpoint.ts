@@ -4,9 +4,11 @@
  */
 
 import {
-  CIPHER_NONE,
+  CODE_DENIED,
   CODE_ENDPOINT_CLOSED,
-  CODE_HANDSHAKE,
+  CODE_IDENTITY,
+  CODE_IDLE_TIMEOUT,
+  CODE_LIMIT,
   CODE_RESET,
   CONFIG_ACK_DELAY,
   CONFIG_BURST_BYTES,
@@ -25,6 +27,7 @@ import {
   CONFIG_STREAM_WINDOW,
   CONFIG_STREAMS_MAX,
   CONNECTION_CLOSED,
+  CONNECTION_CONFIRMED,
   CONNECTION_HANDSHAKE,
   type Core,
   DESC_ADDRESS,
@@ -55,20 +58,26 @@ import {
   PEER_PACKET_BYTES_MAX,
   PEER_STREAM_WINDOW,
   PEER_STREAMS_MAX,
+  RESET_TOKEN_SIZE,
   STREAM_OPENED,
 } from '../../bindings/core.ts'
 import type { DatagramAddress, DatagramPort, Micros, Random } from '../machine.ts'
 import { AddressBook } from './address.ts'
 import { Connection, type ConnectionOwner } from './connection.ts'
 import { COUNTER_NAMES, type EndpointCounters } from './counters.ts'
-import {
-  encodeHandshake,
-  MALFORMED,
-  parseHandshake,
-  SUITE_NONE,
-  type TransportParameters,
-} from './handshake.ts'
+import type { TransportParameters } from './handshake.ts'
+import { NodeKey, type PeerKey } from './identity.ts'
 import { type EndpointOptions, resolveEndpointOptions } from './options.ts'
+import {
+  HandshakeFailure,
+  type HandshakeResult,
+  type HandshakeSetup,
+  type InitiatorDemands,
+  InitiatorHandshake,
+  type ResponderDemands,
+  ResponderHandshake,
+  type SecurityMode,
+} from './security.ts'
 import { Stream } from './stream.ts'
 
 export interface EndpointSetup {
@@ -77,6 +86,41 @@ export interface EndpointSetup {
   readonly now: Micros
   readonly options?: Partial<EndpointOptions>
   readonly addresses?: AddressBook
+  readonly security?: EndpointSecurity
+}
+
+/** Who asks to be let in. */
+export interface AuthorizeRequest {
+  /** It has proven that it holds this key. */
+  readonly publicKey: PeerKey
+  readonly address: DatagramAddress
+  /** Name of the ticket it has; it has proven that it knows the ticket's key. */
+  readonly ticket: Uint8Array | undefined
+}
+
+export interface EndpointSecurity extends Omit<ResponderDemands, 'mode'> {
+  /** What peers must do, and what we do unless `connect` says otherwise; default `noise`. */
+  readonly mode?: SecurityMode | undefined
+  /** Who we are; default: a key that lives as long as the endpoint. */
+  readonly nodeKey?: NodeKey
+  /** Seconds since 1970, now: without it keys that have expired are taken, too. */
+  readonly seconds?: () => number
+  /** Whether the driver does AES-128-GCM jobs; default false. */
+  readonly hasAes?: boolean
+  /**
+   * Asked before anything of a peer is accepted; false, or what it throws, refuses it. Default: all.
+   * `signal` is aborted when the peer is gone meanwhile.
+   */
+  readonly authorize?:
+    | ((request: AuthorizeRequest, signal: AbortSignal) => boolean | Promise<boolean>)
+    | undefined
+}
+
+/** A peer's attempt that came to nothing, told by the side that was asked. */
+export interface HandshakeReport {
+  readonly address: DatagramAddress
+  /** CODE_…. */
+  readonly code: number
 }
 
 /** What an endpoint asks of and tells the program above. */
@@ -88,6 +132,8 @@ export interface EndpointOwner {
    * opening are told by `readable` after this call.
    */
   stream?(stream: Stream): Stream['owner']
+  /** A peer's handshake failed, on its side or on ours. */
+  handshakeFailed?(report: HandshakeReport): void
 }
 
 export interface ConnectOptions {
@@ -95,6 +141,8 @@ export interface ConnectOptions {
   readonly packetBytes?: number | undefined
   /** Until a peer that never answers counts as unreachable; default: the endpoint's. */
   readonly connectTimeoutMs?: number | undefined
+  /** Who the peer has to be, and whether packets are protected; default: as the endpoint. */
+  readonly security?: Partial<InitiatorDemands> | undefined
 }
 
 /** Occupancy against limits. */
@@ -124,6 +172,8 @@ export class Endpoint implements DatagramPort {
   private readonly core: Core
   private readonly random: Random
   private readonly addresses: AddressBook
+  private security: EndpointSecurity
+  private key: NodeKey | undefined
   private handle: Handle
   private nowMicros: Micros
   private nextTag = 1
@@ -140,6 +190,8 @@ export class Endpoint implements DatagramPort {
     this.options = resolveEndpointOptions(setup.options)
     this.addresses = setup.addresses ?? new AddressBook()
     this.nowMicros = setup.now
+    this.security = setup.security ?? {}
+    this.key = this.security.nodeKey
     this.handle = this.create()
     if (this.handle === 0) throw new Error('no memory for another endpoint')
   }
@@ -162,7 +214,9 @@ export class Endpoint implements DatagramPort {
     core.setParam(CONFIG_LISTENING, 0)
     core.setParam(CONFIG_SEED_LOW, this.random.u32() >>> 1)
     core.setParam(CONFIG_SEED_HIGH, this.random.u32() >>> 1)
-    core.setScratch(this.drawBytes(32))
+    // The reset token's secret is the node key's, so that a restarted node can still say it.
+    const resets = this.key?.deriveSecret('reset token', 16) ?? this.drawBytes(16)
+    core.setScratch(Buffer.concat([this.drawBytes(16), resets]))
     return core.exports.endpointCreate(this.nowMicros)
   }
 
@@ -173,6 +227,22 @@ export class Endpoint implements DatagramPort {
 
   get isClosed(): boolean {
     return this.handle === 0
+  }
+
+  /** Who this endpoint is. */
+  get nodeKey(): NodeKey {
+    this.key ??= NodeKey.generate(this.random)
+    return this.key
+  }
+
+  /** Changes what is asked of peers from now on; our key stays. */
+  setSecurity(security: Omit<EndpointSecurity, 'nodeKey' | 'hasAes' | 'seconds'>): void {
+    const { mode, authorize, ticketKey } = security
+    this.security = { ...this.security, mode, authorize, ticketKey }
+  }
+
+  private get mode(): SecurityMode {
+    return this.security.mode ?? 'noise'
   }
 
   /** Whether first packets of strangers are taken. */
@@ -192,8 +262,12 @@ export class Endpoint implements DatagramPort {
     this.nowMicros = now
     const words = this.addresses.pack(to.address, to.port)
     if (words === undefined) return undefined
-    const { core, random } = this
-    const message = encodeHandshake({ suite: SUITE_NONE, parameters: this.parameters() })
+    const { core } = this
+    const [local, original] = [this.drawBytes(8), this.drawBytes(8)]
+    const demands = { mode: this.mode, ...options.security }
+    const ids = { original, initiator: local }
+    const handshake = new InitiatorHandshake(this.handshakeSetup(local), demands, ids)
+    const message = handshake.first()
     core.setScratch(message)
     core.i32.set(words, PARAMS_ADDRESS >> 2)
     core.setParam(0, (options.connectTimeoutMs ?? 0) * 1000)
@@ -202,15 +276,14 @@ export class Endpoint implements DatagramPort {
       now,
       to.socketIndex,
       options.packetBytes ?? this.options.packetBytesMax,
-      random.u32() | 0,
-      random.u32() | 0,
-      random.u32() | 0,
-      random.u32() | 0,
+      ...halves(local),
+      ...halves(original),
       message.length,
     )
     if (handle === 0) return undefined
     const connection = new Connection(this, core, handle, to, true)
     connection.owner = owner
+    connection.handshake = handshake
     this.remember(handle, connection)
     this.work()
     return connection
@@ -376,10 +449,6 @@ export class Endpoint implements DatagramPort {
     return bytes
   }
 
-  private parameters(): TransportParameters {
-    return this.options
-  }
-
   private handleEvents(): void {
     if (this.isHandling) return
     this.isHandling = true
@@ -422,66 +491,184 @@ export class Endpoint implements DatagramPort {
 
   private handleConnection(connection: Connection, bits: number, code: number): void {
     if ((bits & CONNECTION_CLOSED) !== 0) {
+      // Of who gave up, or never came back, only a peer that says so is worth a word.
+      const wasAsked = !connection.isInitiator && !connection.isOpen
+      if (wasAsked && code !== CODE_IDLE_TIMEOUT) this.report(connection, code)
       connection.handleClosed(code)
       return
     }
-    if ((bits & CONNECTION_HANDSHAKE) !== 0) this.handleAnswer(connection)
-    else {
+    if ((bits & CONNECTION_HANDSHAKE) !== 0) this.handleMessage(connection)
+    if ((bits & CONNECTION_CONFIRMED) !== 0) {
       connection.handleOpened()
       this.owner.connection?.(connection)
     }
   }
 
-  /** The handshake message that waits in a connection. */
-  private message(handle: Handle) {
-    return parseHandshake(this.core.scratch(this.core.exports.connectionMessage(handle)))
+  // ── Handshakes ─────────────────────────────────────────────────────────────────────────────────
+
+  private handshakeSetup(localId: Uint8Array): HandshakeSetup {
+    this.core.exports.endpointResetToken(this.handle, ...halves(localId))
+    return {
+      nodeKey: this.nodeKey,
+      parameters: this.options,
+      resetToken: this.core.scratch(16),
+      hasAes: this.security.hasAes ?? false,
+      random: this.random,
+      seconds: this.security.seconds?.(),
+    }
   }
 
-  /** The responder's answer. */
-  private handleAnswer(connection: Connection): void {
+  /** The handshake message that waits in a connection. */
+  private message(handle: Handle): Uint8Array {
+    return this.core.scratch(this.core.exports.connectionMessage(handle))
+  }
+
+  /** A further message of a handshake that goes on. */
+  private handleMessage(connection: Connection): void {
     const message = this.message(connection.coreHandle)
-    if (message === MALFORMED || message.suite !== SUITE_NONE) {
-      connection.close(CODE_HANDSHAKE)
-      return
+    const { handshake } = connection
+    try {
+      if (handshake instanceof InitiatorHandshake) this.handleAnswer(connection, handshake, message)
+      else if (handshake !== undefined) {
+        handshake.third(message)
+        this.admit(connection, handshake, () => this.finish(connection, handshake))
+      }
+    } catch (error) {
+      this.refuse(connection, error)
     }
-    this.setPeer(message.parameters)
-    this.core.exports.connectionProtect(connection.coreHandle, this.nowMicros, CIPHER_NONE)
-    this.core.exports.connectionEstablish(connection.coreHandle, this.nowMicros, 0)
+  }
+
+  private handleAnswer(
+    connection: Connection,
+    handshake: InitiatorHandshake,
+    message: Uint8Array,
+  ): void {
+    const { core } = this
+    const handle = connection.coreHandle
+    core.exports.connectionIds(handle)
+    const result = handshake.answer(message, core.scratch(16).subarray(8))
+    this.protect(handle, result)
+    this.setPeer(result.parameters)
+    core.setScratch(result.third ?? new Uint8Array(0))
+    const length = result.third?.length ?? 0
+    core.exports.connectionEstablish(handle, this.nowMicros, length)
+    connection.handleSecured(result.info)
     connection.handleOpened()
   }
 
   /** Somebody's first message. */
   private handleNewcomer(handle: Handle, bits: number): void {
-    const { core, random } = this
+    const { core } = this
     if ((bits & CONNECTION_CLOSED) !== 0) {
       core.exports.connectionRelease(handle)
       return
     }
     if ((bits & CONNECTION_HANDSHAKE) === 0) return
-    const message = this.message(handle)
-    if (message === MALFORMED || message.suite !== SUITE_NONE) {
-      core.exports.connectionRefuse(handle, CODE_HANDSHAKE)
-      return
-    }
-    const answer = encodeHandshake({ suite: SUITE_NONE, parameters: this.parameters() })
-    core.setScratch(answer)
-    this.setPeer(message.parameters)
-    const isAnswered = core.exports.connectionAnswer(
-      handle,
-      random.u32() | 0,
-      random.u32() | 0,
-      this.options.packetBytesMax,
-      answer.length,
-    )
-    if (isAnswered === 0) {
-      core.exports.connectionRefuse(handle, CODE_HANDSHAKE)
-      return
-    }
-    core.exports.connectionProtect(handle, this.nowMicros, CIPHER_NONE)
     core.exports.connectionAddress(handle)
     const { address, port } = this.addresses.unpack(core.i32, PARAMS_ADDRESS >> 2)
     const connection = new Connection(this, core, handle, { socketIndex: 0, address, port }, false)
     this.remember(handle, connection)
+    const message = this.message(handle)
+    core.exports.connectionIds(handle)
+    const ids = core.scratch(24)
+    const local = this.drawBytes(8)
+    const setup = this.handshakeSetup(local)
+    const between = { original: ids.subarray(16), initiator: ids.subarray(8, 16) }
+    const demands = { mode: this.mode, ticketKey: this.security.ticketKey }
+    try {
+      const handshake = new ResponderHandshake(setup, demands, between, message)
+      connection.handshake = handshake
+      if (handshake.hasThird) this.answer(connection, handshake, local)
+      else {
+        this.admit(connection, handshake, () => {
+          if (this.answer(connection, handshake, local)) this.finish(connection, handshake)
+        })
+      }
+    } catch (error) {
+      this.refuse(connection, error)
+    }
+  }
+
+  /** Sends the responder's message; false when there is no memory for it. */
+  private answer(
+    connection: Connection,
+    handshake: ResponderHandshake,
+    local: Uint8Array,
+  ): boolean {
+    const { core } = this
+    const message = handshake.answer(local)
+    core.setScratch(message)
+    this.setPeer(handshake.peerParameters)
+    const packetBytes = this.options.packetBytesMax
+    const isAnswered = core.exports.connectionAnswer(
+      connection.coreHandle,
+      ...halves(local),
+      packetBytes,
+      message.length,
+    )
+    if (isAnswered !== 0) return true
+    this.refuse(connection, new HandshakeFailure(CODE_LIMIT, 'no memory'))
+    return false
+  }
+
+  /** Asks the program whether a peer is welcome, then goes on. */
+  private admit(connection: Connection, handshake: ResponderHandshake, goOn: () => void): void {
+    const { authorize } = this.security
+    const { remote: publicKey, ticket } = handshake
+    if (authorize === undefined || publicKey === undefined) {
+      goOn()
+      return
+    }
+    const decide = (isWelcome: boolean) => {
+      if (connection.isClosed) return
+      if (isWelcome) goOn()
+      else this.refuse(connection, new HandshakeFailure(CODE_DENIED, 'not authorized'))
+      this.work()
+    }
+    const fail = (error: unknown) => {
+      this.onError(error)
+      decide(false)
+    }
+    try {
+      const request = { publicKey, address: connection.remote, ticket }
+      const verdict = authorize(request, connection.signal)
+      if (typeof verdict === 'boolean') decide(verdict)
+      else verdict.then(decide, fail)
+    } catch (error) {
+      fail(error)
+    }
+  }
+
+  /** The responder's side of the handshake is through: packets may come. */
+  private finish(connection: Connection, handshake: ResponderHandshake): void {
+    const isKnown = this.security.authorize !== undefined || handshake.ticket !== undefined
+    const result = handshake.result(isKnown)
+    this.protect(connection.coreHandle, result)
+    connection.handleSecured(result.info)
+  }
+
+  private protect(handle: Handle, { cipher, links, resetToken }: HandshakeResult): void {
+    const { core } = this
+    core.setScratch(links)
+    core.exports.connectionProtect(handle, this.nowMicros, cipher)
+    links.fill(0)
+    if (resetToken?.length !== RESET_TOKEN_SIZE) return
+    core.setScratch(resetToken)
+    core.exports.connectionPeerToken(handle)
+  }
+
+  /** Ends a handshake, and tells the other side why. */
+  private refuse(connection: Connection, error: unknown): void {
+    const code = error instanceof HandshakeFailure ? error.code : CODE_IDENTITY
+    this.core.exports.connectionRefuse(connection.coreHandle, code)
+    if (!connection.isInitiator) this.report(connection, code)
+    connection.finishClosing(code)
+    // What the program's own function threw is the program's to know.
+    if (!(error instanceof HandshakeFailure)) this.onError(error)
+  }
+
+  private report({ remote: address }: Connection, code: number): void {
+    this.owner.handshakeFailed?.({ address, code })
   }
 
   private setPeer(parameters: TransportParameters): void {
@@ -507,4 +694,10 @@ export class Endpoint implements DatagramPort {
     stream.accept()
     if (stream.readableSize > 0 || stream.ended) owner.readable()
   }
+}
+
+/** The two words of a connection id. */
+function halves(id: Uint8Array): [low: number, high: number] {
+  const view = new DataView(id.buffer, id.byteOffset, 8)
+  return [view.getInt32(0, true), view.getInt32(4, true)]
 }

@@ -2,12 +2,18 @@
  * The handshake's messages: what each side tells the other about itself before streams may flow.
  *
  * One round trip: the initiator's message travels in the initial packet, the responder's in the
- * handshake packet. A message is the number of its security suite, then parameters: id (one byte),
- * value (variable-length integer, docs/protocol.md). Unknown parameters are skipped.
+ * handshake packet; some suites have a third. A message begins with the number of its suite; what
+ * follows are parameters, within a Noise message if the suite has one (docs/protocol.md). A
+ * parameter is an id (one byte) and a value: a variable-length integer, for ids from 64 on a string
+ * of bytes with its length before it. Unknown parameters are skipped.
  */
 
-/** Security suites: what protects the packets after the handshake. */
+/** Suites: which handshake, and what protects packets after it. */
 export const SUITE_NONE = 0
+export const SUITE_XX = 1
+export const SUITE_IK = 2
+export const SUITE_XX_PSK = 3
+export const SUITE_IK_PSK = 4
 
 /** What one side tells the other. Byte counts, milliseconds and microseconds as the names say. */
 export interface TransportParameters {
@@ -30,6 +36,25 @@ const PARAMETERS: readonly (readonly [id: number, name: keyof TransportParameter
   [7, 'idleTimeoutMs'],
 ]
 
+const STRINGS = [
+  [0x40, 'resetToken'],
+  [0x41, 'record'],
+  [0x43, 'cipher'],
+  [0x44, 'connectionId'],
+] as const
+
+/** What one side tells the other beside numbers. */
+export interface HandshakeStrings {
+  /** What a RESET of this side brings along, 16 bytes. */
+  readonly resetToken?: Uint8Array
+  /** Who this side is (`identity.ts`). */
+  readonly record?: Uint8Array
+  /** One byte: the cipher that the responder has chosen. */
+  readonly cipher?: Uint8Array
+  /** The responder's connection id, 8 bytes: the header that says it is not authenticated. */
+  readonly connectionId?: Uint8Array
+}
+
 /** What counts for a parameter that the peer leaves out. */
 const ABSENT: TransportParameters = {
   streamWindowBytes: 0,
@@ -41,40 +66,59 @@ const ABSENT: TransportParameters = {
   idleTimeoutMs: 30_000,
 }
 
+/** Ids from here on are of strings. */
+const STRINGS_FROM = 0x40
+
 /** A message that breaks the format. */
 export const MALFORMED = 'malformed'
 
-export interface HandshakeMessage {
-  readonly suite: number
+export interface HandshakePayload {
   readonly parameters: TransportParameters
+  readonly strings: HandshakeStrings
 }
 
-export function encodeHandshake(message: HandshakeMessage): Uint8Array {
-  const bytes: number[] = [message.suite]
-  for (const [id, name] of PARAMETERS) {
+export function encodePayload(
+  parameters: TransportParameters | undefined,
+  strings: HandshakeStrings = {},
+): Uint8Array {
+  const bytes: number[] = []
+  for (const [id, name] of parameters === undefined ? [] : PARAMETERS) {
     bytes.push(id)
-    pushVarint(bytes, message.parameters[name])
+    pushVarint(bytes, (parameters as TransportParameters)[name])
+  }
+  for (const [id, name] of STRINGS) {
+    const value = strings[name]
+    if (value === undefined) continue
+    bytes.push(id)
+    pushVarint(bytes, value.length)
+    bytes.push(...value)
   }
   return Uint8Array.from(bytes)
 }
 
-/** Reads a message; never throws. */
-export function parseHandshake(bytes: Uint8Array): HandshakeMessage | typeof MALFORMED {
-  const suite = bytes[0]
-  if (suite === undefined) return MALFORMED
+/** Reads parameters; never throws. */
+export function parsePayload(bytes: Uint8Array): HandshakePayload | typeof MALFORMED {
   const parameters: Record<keyof TransportParameters, number> = { ...ABSENT }
+  const strings: Record<string, Uint8Array> = {}
   const seen = new Set<number>()
-  let at = 1
+  let at = 0
   while (at < bytes.length) {
     const id = bytes[at] as number
     const value = readVarint(bytes, at + 1)
     if (value === undefined || seen.has(id)) return MALFORMED
     seen.add(id)
-    const known = PARAMETERS.find(([known]) => known === id)
-    if (known !== undefined) parameters[known[1]] = value
     at += 1 + (1 << ((bytes[at + 1] as number) & 3))
+    if (id < STRINGS_FROM) {
+      const known = PARAMETERS.find(([known]) => known === id)
+      if (known !== undefined) parameters[known[1]] = value
+      continue
+    }
+    if (value > bytes.length - at) return MALFORMED
+    const known = STRINGS.find(([known]) => known === id)
+    if (known !== undefined) strings[known[1]] = bytes.slice(at, at + value)
+    at += value
   }
-  return { suite, parameters }
+  return { parameters, strings }
 }
 
 /** Two low bits of the first byte say how long it is: 1, 2, 4 or 8 bytes. */

@@ -9,6 +9,7 @@ import {
   createHash,
   createPrivateKey,
   createPublicKey,
+  hkdfSync,
   type KeyObject,
   sign,
   timingSafeEqual,
@@ -120,6 +121,14 @@ export class NodeKey {
   /** The record that shows peers this key: RECORD_SIZE bytes, signed. A copy. */
   publicRecord(): Uint8Array {
     return Uint8Array.from(this.#record)
+  }
+
+  /** Gives a secret for one purpose: the same for this key at all times, and of no use to find it. */
+  deriveSecret(purpose: string, size: number): Uint8Array {
+    const der = this.#identity.export({ format: 'der', type: 'pkcs8' })
+    const secret = new Uint8Array(hkdfSync('sha256', der, '', `punchline ${purpose}`, size))
+    der.fill(0)
+    return secret
   }
 
   /** Gives the private keys, for storing. Whoever has them is this node. */

@@ -3,10 +3,13 @@ export { AddressBook, formatAddress, parseAddress } from './address.ts'
 export { Connection, type ConnectionFigures, type ConnectionOwner } from './connection.ts'
 export { COUNTER_NAMES, type CounterName, type EndpointCounters } from './counters.ts'
 export {
+  type AuthorizeRequest,
   Endpoint,
   type EndpointGauges,
   type EndpointOwner,
+  type EndpointSecurity,
   type EndpointSetup,
+  type HandshakeReport,
 } from './endpoint.ts'
 export {
   formatNodeId,
@@ -20,4 +23,5 @@ export {
   sameNodeId,
 } from './identity.ts'
 export { ENDPOINT_DEFAULTS, type EndpointOptions, resolveEndpointOptions } from './options.ts'
+export type { InitiatorDemands, SecurityInfo, SecurityMode, Ticket } from './security.ts'
 export { Stream, type StreamOwner } from './stream.ts'

@@ -72,6 +72,7 @@ export class Driver implements DatagramSocketOwner {
         random: systemRandom(),
         now: nowMicros(),
         addresses: outgoing,
+        runJobs: loop.runJobs,
         options: { burstBytes: burstOf(socket.receiveBufferBytes), ...setup.options },
       })
     } catch (error) {

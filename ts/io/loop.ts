@@ -2,7 +2,7 @@
  * What the drivers of one core share: its memory is filled by one at a time, and one timer serves
  * them all.
  */
-import { Core, type CoreOptions } from '../../bindings/core.ts'
+import { Core, type CoreOptions, JOBS, VERDICTS } from '../../bindings/core.ts'
 import { NativeHub } from '../../bindings/native-hub.ts'
 import { type Micros, NEVER } from '../machine.ts'
 import type { AddressBook } from '../transport/index.ts'
@@ -94,6 +94,12 @@ export class Loop {
     const hub = this.nativeHub()
     if (hub === undefined) return new DgramSocket(binding, this.core.bytes, owner)
     return new NativeUdpSocket({ ...setup, hub, wantsRing: this.choice?.backend === 'uring' })
+  }
+
+  /** Does the jobs of the core's list, where there is an addon; known after the first socket. */
+  get runJobs(): ((count: number) => void) | undefined {
+    const { hub } = this
+    return hub && ((count) => hub.runJobs(JOBS, count, VERDICTS))
   }
 
   private nativeHub(): NativeHub | undefined {

@@ -77,6 +77,11 @@ export interface EndpointSetup {
   readonly now: Micros
   readonly options?: Partial<EndpointOptions>
   readonly addresses?: AddressBook
+  /**
+   * Does what it can of the first `count` jobs in the core's list, faster than the core would; default:
+   * the core does them.
+   */
+  readonly runJobs?: ((count: number) => void) | undefined
 }
 
 /** What an endpoint asks of and tells the program above. */
@@ -124,6 +129,7 @@ export class Endpoint implements DatagramPort {
   private readonly core: Core
   private readonly random: Random
   private readonly addresses: AddressBook
+  private readonly runJobs: ((count: number) => void) | undefined
   private handle: Handle
   private nowMicros: Micros
   private nextTag = 1
@@ -139,9 +145,11 @@ export class Endpoint implements DatagramPort {
     this.random = setup.random
     this.options = resolveEndpointOptions(setup.options)
     this.addresses = setup.addresses ?? new AddressBook()
+    this.runJobs = setup.runJobs
     this.nowMicros = setup.now
     this.handle = this.create()
     if (this.handle === 0) throw new Error('no memory for another endpoint')
+    if (this.runJobs !== undefined) this.core.exports.endpointOffload(this.handle, 1)
   }
 
   private create(): Handle {
@@ -251,11 +259,12 @@ export class Endpoint implements DatagramPort {
 
   ingest(now: Micros, count: number): number {
     this.nowMicros = now
-    let taken = this.core.exports.ingest(this.handle, now, count)
+    this.core.exports.ingestBegin(this.handle, count)
+    let taken = this.ingestRun(now)
     this.handleEvents()
     // What waited for a handshake message can be opened now.
     while (taken < count && this.handle !== 0) {
-      taken = this.core.exports.ingestMore(this.handle, now)
+      taken = this.ingestRun(now)
       this.handleEvents()
     }
     // The core keeps nothing that points into the arena: it is free again.
@@ -263,9 +272,26 @@ export class Endpoint implements DatagramPort {
     return taken
   }
 
+  /** Takes descriptors up to a handshake message; gives how many were taken in all. */
+  private ingestRun(now: Micros): number {
+    const { core, runJobs, handle } = this
+    if (runJobs === undefined) return core.exports.ingestMore(handle, now)
+    for (let jobs = core.exports.ingestJobs(handle, now); jobs > 0; ) {
+      runJobs(jobs)
+      core.exports.ingestApply(handle, now)
+      jobs = core.exports.ingestJobs(handle, now)
+    }
+    return core.exports.ingestTaken(handle)
+  }
+
   flush(now: Micros): number {
     this.nowMicros = now
-    this.sendCount = this.core.exports.flush(this.handle, now)
+    const { core, runJobs } = this
+    this.sendCount = core.exports.flush(this.handle, now)
+    if (runJobs !== undefined && this.sendCount > 0) {
+      runJobs(core.exports.jobs())
+      core.exports.jobsFinish()
+    }
     return this.sendCount
   }
 

@@ -209,7 +209,7 @@ export class Endpoint implements DatagramPort {
       this.handle,
       now,
       to.socketIndex,
-      options.packetBytes ?? this.options.packetBytesMax,
+      options.packetBytes ?? this.firstPacketBytes(to.address),
       random.u32() | 0,
       random.u32() | 0,
       random.u32() | 0,
@@ -489,6 +489,8 @@ export class Endpoint implements DatagramPort {
       core.exports.connectionRefuse(handle, CODE_HANDSHAKE)
       return
     }
+    core.exports.connectionAddress(handle)
+    const { address, port } = this.addresses.unpack(core.i32, PARAMS_ADDRESS >> 2)
     const answer = encodeHandshake({ suite: SUITE_NONE, parameters: this.parameters() })
     core.setScratch(answer)
     this.setPeer(message.parameters)
@@ -496,7 +498,7 @@ export class Endpoint implements DatagramPort {
       handle,
       random.u32() | 0,
       random.u32() | 0,
-      this.options.packetBytesMax,
+      this.firstPacketBytes(address),
       answer.length,
     )
     if (isAnswered === 0) {
@@ -504,10 +506,15 @@ export class Endpoint implements DatagramPort {
       return
     }
     core.exports.connectionProtect(handle, this.nowMicros, CIPHER_NONE)
-    core.exports.connectionAddress(handle)
-    const { address, port } = this.addresses.unpack(core.i32, PARAMS_ADDRESS >> 2)
     const connection = new Connection(this, core, handle, { socketIndex: 0, address, port }, false)
     this.remember(handle, connection)
+  }
+
+  /** The loopback interface carries any packet; elsewhere the way is not known. */
+  private firstPacketBytes(address: string): number {
+    const { packetBytesMax, packetBytesStart } = this.options
+    const isLoopback = /^(::ffff:)?127\.|^::1$/.test(address)
+    return isLoopback ? packetBytesMax : Math.min(packetBytesStart, packetBytesMax)
   }
 
   private setPeer(parameters: TransportParameters): void {

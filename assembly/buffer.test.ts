@@ -9,6 +9,7 @@ import {
   bufferCopyOut,
   bufferEmpty,
   bufferEnsure,
+  bufferExtent,
   bufferLocate,
   bufferRelease,
   pageRoom,
@@ -131,6 +132,34 @@ test('without memory nothing is stored, and what was stays readable', () => {
   checkHeld(4096, 1500)
   bufferEmpty(OWNER, BUFFER)
   assert.is(used(), 0)
+})
+
+test('where there is plenty, pages lie in one piece, and go back one by one', () => {
+  setUp()
+  for (let at = 0; at < 600_000; at += 1500) assert.ok(put(at, 1500))
+  let pieces = 0
+  for (let at = 0; at < 600_000; pieces += 1) {
+    const size = bufferExtent(BUFFER, at, Math.min(65_536, 600_000 - at))
+    const from = bufferLocate(BUFFER, at)
+    assert.is(bytes[from + size - 1], byteAt(at + size - 1))
+    at += size
+  }
+  assert.ok(pieces <= 20, `${pieces} pieces of 147 pages`)
+  assert.ok(used() < 600_000 * 1.5)
+  checkHeld(590_000, 1500)
+  bufferRelease(OWNER, BUFFER, 300_000)
+  checkHeld(300_000, 1500)
+  bufferEmpty(OWNER, BUFFER)
+  assert.is(used(), 0)
+})
+
+test('near the quota pages are taken one by one, to the last', () => {
+  setUp(160 * PAGE_SIZE)
+  let stored = 0
+  while (put(stored, 1024)) stored += 1024
+  // The directory for 256 pages is one page; growing it took the old one's 512 bytes at the same time.
+  assert.ok(stored >= 155 * PAGE_SIZE, `${stored / PAGE_SIZE} pages`)
+  checkHeld(stored - 1500, 1500)
 })
 
 test('an offset beyond what a directory can hold is refused', () => {

@@ -1,8 +1,11 @@
 /**
  * Bytes of a stream by offset, kept in pages: what was written and not yet acknowledged, what
  * arrived and was not yet read. The directory is a ring of page pointers that grows by doubling.
+ *
+ * Where there is plenty of memory pages are taken in runs, so that what the host copies in or out in
+ * one piece is longer than a page. They are given back one by one: neighbours join again.
  */
-import { give, PAGE_SIZE, take } from './pages'
+import { give, isPlenty, PAGE_SIZE, take } from './pages'
 import { copy, fill, type ptr, r32, rf64, w32, wf64 } from './prelude'
 
 /** Page number (offset / 4,096) of the first entry. */
@@ -18,6 +21,8 @@ export const BUFFER_PAGES: i32 = 20
 export const BUFFER_SIZE: i32 = 24
 
 const CAPACITY_MIN: i32 = 8
+/** Pages of one run: what the host moves at a time. */
+const RUN_MAX: i32 = 16
 
 function pageOf(offset: f64): f64 {
   return Math.floor(offset / 4096.0)
@@ -69,15 +74,48 @@ export function bufferEnsure(owner: ptr, buffer: ptr, offset: f64): ptr {
   if (index >= 262144.0) return 0
   const i: i32 = i32(index)
   if (i >= r32(buffer + CAPACITY) && !growDirectory(owner, buffer, i + 1)) return 0
-  const entry: ptr = entryOf(buffer, i)
-  let page: ptr = r32(entry)
-  if (page === 0) {
-    page = take(owner, PAGE_SIZE)
-    if (page === 0) return 0
-    w32(entry, page)
-    w32(buffer + BUFFER_PAGES, r32(buffer + BUFFER_PAGES) + 1)
+  if (
+    r32(entryOf(buffer, i)) === 0 &&
+    !takeRun(owner, buffer, i) &&
+    !takePages(owner, buffer, i, 1)
+  )
+    return 0
+  return r32(entryOf(buffer, i)) + withinPage(offset)
+}
+
+/** Takes up to half as many pages as are held already: a third of a buffer may be for nothing. */
+function takeRun(owner: ptr, buffer: ptr, index: i32): bool {
+  let pages: i32 = 1
+  while (pages < RUN_MAX && pages * 4 <= r32(buffer + BUFFER_PAGES)) pages <<= 1
+  if (pages === 1 || !isPlenty(owner, pages * PAGE_SIZE)) return false
+  if (index + pages > r32(buffer + CAPACITY) && !growDirectory(owner, buffer, index + pages)) {
+    return false
   }
-  return page + withinPage(offset)
+  for (let i: i32 = 1; i < pages; i++) {
+    if (r32(entryOf(buffer, index + i)) !== 0) return false
+  }
+  return takePages(owner, buffer, index, pages)
+}
+
+function takePages(owner: ptr, buffer: ptr, index: i32, pages: i32): bool {
+  const run: ptr = take(owner, pages * PAGE_SIZE)
+  if (run === 0) return false
+  for (let i: i32 = 0; i < pages; i++) w32(entryOf(buffer, index + i), run + i * PAGE_SIZE)
+  w32(buffer + BUFFER_PAGES, r32(buffer + BUFFER_PAGES) + pages)
+  return true
+}
+
+/** How many of `most` bytes from `offset` on lie in one piece; its page is held. */
+export function bufferExtent(buffer: ptr, offset: f64, most: i32): i32 {
+  const first: i32 = i32(pageOf(offset) - rf64(buffer + FIRST_PAGE))
+  let size: i32 = pageRoom(offset)
+  let page: ptr = r32(entryOf(buffer, first))
+  for (let i: i32 = first + 1; size < most && i < r32(buffer + CAPACITY); i++) {
+    if (r32(entryOf(buffer, i)) !== page + PAGE_SIZE) break
+    page += PAGE_SIZE
+    size += PAGE_SIZE
+  }
+  return size < most ? size : most
 }
 
 /** Gives back all pages that lie wholly below `offset`. */
@@ -131,8 +169,7 @@ export function bufferCopyOut(buffer: ptr, offset: f64, to: ptr, size: i32): voi
   let target: ptr = to
   let left: i32 = size
   while (left > 0) {
-    const room: i32 = pageRoom(from)
-    const part: i32 = left < room ? left : room
+    const part: i32 = bufferExtent(buffer, from, left)
     copy(target, bufferLocate(buffer, from), part)
     from += f64(part)
     target += part

@@ -3,7 +3,6 @@
  * arena, each described once.
  */
 import { bufferCopyOut } from './buffer'
-import { congestionWindow } from './congestion'
 import {
   arm,
   CN_CLOSE_END,
@@ -29,7 +28,6 @@ import {
   CN_MESSAGE_OUT,
   CN_ORIGINAL_CID,
   CN_PATHS,
-  CN_PEER_BURST,
   CN_READY,
   CN_REMOTE_CID,
   CN_RETRY_AT,
@@ -44,6 +42,7 @@ import {
   CONTROL_MAX_STREAMS,
   CONTROL_PING,
   connectionFreeIfDone,
+  flightWindow,
   HALF_OPEN_TIMEOUT,
   nextSender,
   probeInterval,
@@ -120,7 +119,6 @@ import {
   PATH_PROBE_COUNT,
   PATH_PROBES,
   PATH_RECEIVED,
-  PATH_RTT_SMOOTHED,
   PATH_SOCKET,
   RECORD_CONTROL,
   RECORD_FIN,
@@ -227,8 +225,6 @@ const ACK_RANGES_MANY: i32 = 8
 /** Room for a control frame of a stream with three integers, and for a small piece of data. */
 const CONTROL_ROOM: i32 = 25
 const STREAM_ROOM: i32 = 32
-/** Below this round-trip time the peer's socket buffer bounds the flight. */
-const LOCAL_RTT: f64 = 2000.0
 const HANDSHAKE_INTERVAL_MAX: f64 = 1000000.0
 
 // ── Frames ───────────────────────────────────────────────────────────────────────────────────────
@@ -385,10 +381,8 @@ function writeControl(cn: ptr, entry: ptr, from: ptr): ptr {
 function mayFly(cn: ptr, path: ptr): bool {
   // With nothing in flight nothing would ever open the window: one packet always may leave.
   if (r32(path + PATH_PROBES) > 0 || r32(path + PATH_IN_FLIGHT_COUNT) === 0) return true
-  let window: f64 = congestionWindow(path)
-  const rtt: f64 = rf64(path + PATH_RTT_SMOOTHED)
-  if (rtt > 0.0 && rtt < LOCAL_RTT) window = minf(window, f64(r32(cn + CN_PEER_BURST)))
-  return f64(r32(path + PATH_IN_FLIGHT) + r32(path + PATH_PACKET_BYTES)) <= window
+  const flight: f64 = f64(r32(path + PATH_IN_FLIGHT) + r32(path + PATH_PACKET_BYTES))
+  return flight <= flightWindow(cn, path)
 }
 
 /** Writes the header of a connection's next packet and the job that closes it; gives its size. */

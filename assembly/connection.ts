@@ -2,7 +2,7 @@
  * A connection: two endpoints that know each other's connection ids. It owns paths and streams, and
  * all memory they use is charged to it.
  */
-import { congestionInit } from './congestion'
+import { congestionInit, congestionWindow } from './congestion'
 import {
   CODE,
   count,
@@ -30,7 +30,7 @@ import {
 import { keysFree } from './keys'
 import { CONNECTION_CLOSED, COUNT_CONNECTIONS_CLOSED } from './layout'
 import { give, OWNER_PARENT, OWNER_QUOTA, take } from './pages'
-import { PATH_RTT_SMOOTHED, PATH_RTT_VARIANCE, pathCreate, pathFree } from './path'
+import { PATH_RTT_MIN, PATH_RTT_SMOOTHED, PATH_RTT_VARIANCE, pathCreate, pathFree } from './path'
 import { add32, fill, maxf, minf, mini, type ptr, r32, rf64, w32, wf64 } from './prelude'
 import { rangesClear } from './ranges'
 import { tableAdd, tableFind, tableRemove } from './table'
@@ -373,6 +373,19 @@ export function nextSender(ep: ptr): ptr {
 export function addControl(cn: ptr, bits: i32): void {
   w32(cn + CN_CONTROL, r32(cn + CN_CONTROL) | bits)
   wantSend(cn)
+}
+
+/** A peer whose packets ever needed less than this is near. */
+const NEAR_RTT: f64 = 2000.0
+
+/**
+ * What may be in flight. Near peers are not held back by the way but by their socket's buffer, which
+ * no congestion window knows; queueing there makes round trips long, so the shortest one counts.
+ */
+export function flightWindow(cn: ptr, path: ptr): f64 {
+  const window: f64 = congestionWindow(path)
+  if (rf64(path + PATH_RTT_MIN) >= NEAR_RTT) return window
+  return minf(window, f64(r32(cn + CN_PEER_BURST)))
 }
 
 // ── Time ─────────────────────────────────────────────────────────────────────────────────────────

@@ -268,6 +268,12 @@ export function maySpendOnGaps(owner: ptr): bool {
   return leaves(owner, 0, 3, 2 * PAGE_SIZE) && leaves(r32(owner + OWNER_PARENT), 0, 3, 0)
 }
 
+/** Whether `size` bytes more leave half of the quotas: then comfort may cost memory. */
+export function isPlenty(owner: ptr, size: i32): bool {
+  const parent: ptr = r32(owner + OWNER_PARENT)
+  return leaves(owner, size, 1, 0) && (parent === 0 || leaves(parent, size, 1, 0))
+}
+
 /** Whether `p` is the start of something of this size that was taken and not given back. */
 function isTaken(p: ptr, size: i32): bool {
   if (!isRetained(p)) return false

@@ -2,7 +2,7 @@
  * The receiving side of a stream: bytes from the peer until the host has taken them, and the credit
  * that this opens.
  */
-import { bufferCopyIn, bufferEmpty, bufferLocate, bufferRelease, pageRoom } from './buffer'
+import { bufferCopyIn, bufferEmpty, bufferExtent, bufferLocate, bufferRelease } from './buffer'
 import {
   addControl,
   CN_LIMIT_IN,
@@ -85,7 +85,7 @@ export function streamPeek(st: ptr): i32 {
   if (readable < 1.0) return 0
   const taken: f64 = rf64(st + ST_TAKEN)
   wf64(PARAMS, f64(bufferLocate(st + ST_RECEIVE_BUFFER, taken)))
-  return i32(minf(readable, f64(pageRoom(taken))))
+  return bufferExtent(st + ST_RECEIVE_BUFFER, taken, i32(minf(readable, 65536.0)))
 }
 
 /** Says that the host has taken `size` bytes: opens the windows. */

@@ -5,11 +5,10 @@ import {
   BUFFER_PAGES,
   bufferEmpty,
   bufferEnsure,
+  bufferExtent,
   bufferLocate,
   bufferRelease,
-  pageRoom,
 } from './buffer'
-import { congestionWindow } from './congestion'
 import {
   CN_LIMIT_OUT,
   CN_PATHS,
@@ -17,6 +16,7 @@ import {
   CN_SEND_PAGES,
   CN_SENT,
   CN_STREAMS,
+  flightWindow,
   starve,
   wantSend,
 } from './connection'
@@ -78,7 +78,7 @@ const SEND_BUFFER_MIN: f64 = 262144.0
 function sendBufferMax(st: ptr): f64 {
   const cn: ptr = r32(st + ST_CONNECTION)
   const path: ptr = r32(cn + CN_PATHS)
-  const wanted: f64 = maxf(SEND_BUFFER_MIN, congestionWindow(path) * 2.0)
+  const wanted: f64 = maxf(SEND_BUFFER_MIN, flightWindow(cn, path) * 2.0)
   return minf(wanted, f64(r32(cn + OWNER_QUOTA)) * WINDOW_SHARE)
 }
 
@@ -96,7 +96,7 @@ export function streamReserve(st: ptr, want: i32): i32 {
     const p: ptr = roomAt(st, written)
     if (p !== 0) {
       wf64(PARAMS, f64(p))
-      return mini(mini(want, pageRoom(written)), i32(minf(room, 1048576.0)))
+      return bufferExtent(st + ST_SEND_BUFFER, written, mini(want, i32(minf(room, 1048576.0))))
     }
     starve(cn)
   }
@@ -111,8 +111,9 @@ function roomAt(st: ptr, offset: f64): ptr {
   if (held !== 0) return held
   // A connection that has nothing on its way gets a page in any case, or nothing would ever change.
   if (r32(cn + CN_SEND_PAGES) !== 0 && !maySpendOnSending(cn, PAGE_SIZE)) return 0
+  const before: i32 = r32(st + ST_SEND_BUFFER + BUFFER_PAGES)
   const p: ptr = bufferEnsure(cn, st + ST_SEND_BUFFER, offset)
-  if (p !== 0) add32(cn + CN_SEND_PAGES, 1)
+  add32(cn + CN_SEND_PAGES, r32(st + ST_SEND_BUFFER + BUFFER_PAGES) - before)
   return p
 }
 
@@ -155,7 +156,8 @@ export function streamCommit(st: ptr, size: i32): void {
   const flags: i32 = r32(st + ST_FLAGS)
   if ((flags & (ST_FIN | ST_RESET_OUT | ST_REFUSED)) !== 0 || size <= 0) return
   const written: f64 = rf64(st + ST_WRITTEN)
-  if (size > pageRoom(written) || bufferLocate(st + ST_SEND_BUFFER, written) === 0) return
+  if (bufferLocate(st + ST_SEND_BUFFER, written) === 0) return
+  if (bufferExtent(st + ST_SEND_BUFFER, written, size) < size) return
   wf64(st + ST_WRITTEN, written + f64(size))
   readyIfNeeded(st)
 }

@@ -7,7 +7,7 @@ import { join, resolve } from 'node:path'
 import { PACKAGE_ROOT } from './package-root.cjs'
 
 /** The addon's exports mean what `native/addon.cc` says under this number. */
-const ADDON_ABI = 2
+const ADDON_ABI = 3
 
 /** Whether something was granted when it was tried, and the system's words when it was not. */
 export interface Attempt {

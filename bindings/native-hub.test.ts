@@ -140,6 +140,28 @@ if (addon?.shared === undefined) {
       assert.is(to.socket.isOnRing, tier === 'uring')
     })
 
+    check(
+      'what is put off to the end of an event comes after its ticks, and once',
+      async (pair) => {
+        assert.not(pair.hub.settleLater(), 'no event is being told')
+        const [from, to] = [pair.open(), pair.open()]
+        const log: string[] = []
+        to.onReceived = () => {
+          log.push('received')
+          assert.ok(pair.hub.settleLater() && pair.hub.settleLater())
+          process.nextTick(() => {
+            log.push(`tick ${pair.settles}`)
+            queueMicrotask(() => process.nextTick(() => log.push(`late tick ${pair.settles}`)))
+          })
+        }
+        pair.lay(pattern(100, 1), 0, loopback(4, to.port))
+        from.flush()
+        await until(() => pair.settles > 0, 'settling')
+        assert.equal(log, ['received', 'tick 0', 'late tick 0'])
+        assert.is(pair.settles, 1)
+      },
+    )
+
     check('without offload the same datagrams leave and arrive one by one', async (pair) => {
       const from = pair.open({ segmentation: false })
       const to = pair.open({ receiveOffload: false })

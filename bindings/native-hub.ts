@@ -28,8 +28,11 @@ const EVENT_REFUSED = 3
 const EVENT_DEADLINE = 4
 const EVENT_PREPARE = 5
 const EVENT_FAILED = 6
+const EVENT_SETTLE = 7
 
 const BUSY_WORD = 0
+const INSIDE_WORD = 1
+const SETTLE_WORD = 2
 
 const FLUSH_BLOCKED = 1
 const FLUSH_REFUSED = 2
@@ -59,6 +62,8 @@ export interface NativeHubOwner {
   deadline(): void
   /** Receive descriptors that were filled by `Core.receive` must be taken now. */
   prepare(): void
+  /** What `settleLater` was called for. */
+  settle(): void
 }
 
 /** A socket could not be opened. */
@@ -106,6 +111,16 @@ export class NativeHub {
   /** Says whether `Core.receive` has filled descriptors that nobody has taken. */
   setBusy(isBusy: boolean): void {
     this.words[BUSY_WORD] = isBusy ? 1 : 0
+  }
+
+  /**
+   * Asks for `settle` as soon as the program has done what it does about the event that is being
+   * told; false when there is none.
+   */
+  settleLater(): boolean {
+    if (this.words[INSIDE_WORD] === 0) return false
+    this.words[SETTLE_WORD] = 1
+    return true
   }
 
   openRing(): Attempt {
@@ -163,7 +178,8 @@ export class NativeHub {
   }
 
   private handle(event: number, id: number, count: number): void {
-    if (event === EVENT_DEADLINE) this.owner.deadline()
+    if (event === EVENT_SETTLE) this.owner.settle()
+    else if (event === EVENT_DEADLINE) this.owner.deadline()
     else if (event === EVENT_PREPARE) this.owner.prepare()
     else {
       const socket = this.sockets.get(id)

@@ -261,8 +261,18 @@ void Hub::SetRef(HubSocket* socket, bool is_ref) {
 
 // ── JavaScript ───────────────────────────────────────────────────────────────────────────────────
 
-// False when the hub was closed by what it called.
+// Tells an event, and lets JavaScript finish what it led to. False when the hub was closed by that.
 bool Hub::Call(Event event, int socket, int number) {
+  words_[kWordInside] = 1;
+  if (!CallOnce(event, socket, number)) return false;
+  words_[kWordInside] = 0;
+  if (words_[kWordSettle] == 0) return true;
+  words_[kWordSettle] = 0;
+  return CallOnce(Event::kSettle, 0, 0);
+}
+
+// The callback returns when everything that it put off to this turn has run, too.
+bool Hub::CallOnce(Event event, int socket, int number) {
   napi_handle_scope scope;
   if (napi_open_handle_scope(env_, &scope) != napi_ok) return false;
   callbacks_ += 1;

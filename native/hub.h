@@ -32,10 +32,15 @@ enum class Event : int {
   kPrepare = 5,
   // The socket is of no use any more; `number` is the errno.
   kFailed = 6,
+  // What an event has led to is done: JavaScript asked for this call by kWordSettle.
+  kSettle = 7,
 };
 
 // Words that the hub and JavaScript share.
 constexpr uint32_t kWordBusy = 0;
+// An event is being told, or what follows from it runs.
+constexpr uint32_t kWordInside = 1;
+constexpr uint32_t kWordSettle = 2;
 constexpr uint32_t kWordRefusals = 16;
 constexpr uint32_t kRefusalWords = 8;
 constexpr uint32_t kRefusalCount = 64;
@@ -120,6 +125,7 @@ class Hub final : public HandleOwner {
   HubSocket* Find(int id) const;
   bool Hold();
   bool Call(Event event, int socket, int number);
+  bool CallOnce(Event event, int socket, int number);
   bool Prepare();
 
   void OnPoll(HubSocket* socket, int status, int events);

@@ -63,6 +63,7 @@ export class NativePair {
   readonly addon: NativeAddon
   deadlines = 0
   prepares = 0
+  settles = 0
   private readonly isOnRing: boolean
   private laid = 0
 
@@ -77,6 +78,9 @@ export class NativePair {
         this.prepares += 1
         this.core.receivedDone()
         this.hub.setBusy(false)
+      },
+      settle: () => {
+        this.settles += 1
       },
     })
     if (isOnRing) {

@@ -96,6 +96,37 @@ for (const choice of availableBackends()) {
     assert.is(client.endpoint.counters().droppedDescriptor, 0)
   })
 
+  check('an answer and the acknowledgement of the question are one packet', async (world) => {
+    const server = world.drive()
+    const client = world.drive()
+    const echo = (sink: Sink) => {
+      sink.readable = () => {
+        const bytes = sink.stream?.read()
+        if (bytes) process.nextTick(() => sink.stream?.write(bytes))
+      }
+      // The first question came with the stream, and was read.
+      sink.stream?.write(Buffer.alloc(sink.size))
+    }
+    world.serve(server, echo)
+    const sink = world.dial(client, server)
+    const question = Buffer.alloc(64)
+    let rounds = 0
+    sink.readable = () => {
+      if (!sink.stream?.read()) return
+      rounds += 1
+      process.nextTick(() => sink.stream?.write(question))
+    }
+    sink.stream?.write(question)
+    await until(() => rounds > 20, 'the first rounds')
+    const before = [client, server].map(({ endpoint }) => endpoint.counters().datagramsSent)
+    const from = rounds
+    await until(() => rounds > from + 100, 'a hundred rounds')
+    for (const [index, { endpoint }] of [client, server].entries()) {
+      const packets = endpoint.counters().datagramsSent - (before[index] as number)
+      assert.ok(packets < (rounds - from) * 1.2, `${packets} packets in ${rounds - from} rounds`)
+    }
+  })
+
   check('twenty endpoints share one memory', async (world) => {
     const server = world.drive()
     const bytes = Buffer.alloc(200_000, 'twenty')

@@ -41,6 +41,8 @@ export interface DriverSetup {
 export class Driver implements DatagramSocketOwner {
   readonly endpoint: Endpoint
   readonly socket: DatagramSocket
+  /** @internal It is on the loop's list. */
+  isFlushPlanned = false
   private readonly loop: Loop
   private readonly incoming: AddressBook
   private readonly onFailed: ((error: Error) => void) | undefined
@@ -78,6 +80,7 @@ export class Driver implements DatagramSocketOwner {
         random: systemRandom(),
         now: nowMicros(),
         addresses: outgoing,
+        runJobs: loop.runJobs,
         options: { burstBytes: burstOf(socket.receiveBufferBytes), ...setup.options },
         security: { seconds: () => Date.now() / 1000, ...setup.security },
       })
@@ -112,18 +115,18 @@ export class Driver implements DatagramSocketOwner {
     return this.socket instanceof FaultySocket ? this.socket.dropped : 0
   }
 
-  /** @internal Takes receive descriptors, and answers. */
+  /** @internal Takes receive descriptors; the answer follows what the program makes of them. */
   ingest(count: number): void {
     if (this.isClosed) return
     this.endpoint.ingest(nowMicros(), count)
-    this.flush()
+    this.loop.planFlush(this)
   }
 
   /** @internal */
   timeout(now: number): void {
     if (this.isClosed) return
     this.endpoint.timeout(now)
-    this.flush()
+    this.loop.planFlush(this)
   }
 
   /** Sends everything that may leave now. */
@@ -167,7 +170,7 @@ export class Driver implements DatagramSocketOwner {
 
   /** @internal */
   received(count: number): void {
-    this.loop.received(this, count)
+    this.ingest(count)
   }
 
   /** @internal */

@@ -2,7 +2,7 @@
  * What the drivers of one core share: its memory is filled by one at a time, and one timer serves
  * them all.
  */
-import { Core, type CoreOptions } from '../../bindings/core.ts'
+import { Core, type CoreOptions, JOBS, VERDICTS } from '../../bindings/core.ts'
 import { NativeHub } from '../../bindings/native-hub.ts'
 import { type Micros, NEVER } from '../machine.ts'
 import type { AddressBook } from '../transport/index.ts'
@@ -43,7 +43,9 @@ export class Loop {
   /** Whose datagrams lie in the receive arena. */
   private receiving: Driver | undefined
   private isDrainPlanned = false
-  private readonly flushing = new Set<Driver>()
+  /** Who has something to send; the other array serves while this one is worked off. */
+  private flushing: Driver[] = []
+  private spare: Driver[] = []
   private timer: NodeJS.Timeout | undefined
   private timerDue: Micros = NEVER
   private readonly busyPollMs: number
@@ -69,7 +71,6 @@ export class Loop {
       this.hub?.setBusy(false)
     }
     this.drivers.delete(driver)
-    this.flushing.delete(driver)
     this.release(driver)
   }
 
@@ -96,6 +97,12 @@ export class Loop {
     return new NativeUdpSocket({ ...setup, hub, wantsRing: this.choice?.backend === 'uring' })
   }
 
+  /** Does the jobs of the core's list, where there is an addon; known after the first socket. */
+  get runJobs(): ((count: number) => void) | undefined {
+    const { hub } = this
+    return hub && ((count) => hub.runJobs(JOBS, count, VERDICTS))
+  }
+
   private nativeHub(): NativeHub | undefined {
     this.choice ??= chooseBackend()
     const { addon, isForced } = this.choice
@@ -103,6 +110,7 @@ export class Loop {
     this.hub = new NativeHub(addon, this.core, {
       deadline: () => this.ring(),
       prepare: () => this.drain(),
+      settle: () => this.flushAll(),
     })
     this.hub.setBusyPoll(this.busyPollMs * 1000)
     if (this.choice.backend === 'uring') {
@@ -147,21 +155,19 @@ export class Loop {
     this.receiving = undefined
     this.hub?.setBusy(false)
     driver.ingest(this.core.receivedCount)
-    this.arm()
-  }
-
-  /** A native socket has filled receive descriptors. */
-  received(driver: Driver, count: number): void {
-    driver.ingest(count)
-    this.arm()
   }
 
   // ── Sending ────────────────────────────────────────────────────────────────────────────────────
 
-  /** Something may have to be sent: once, after the present turn of the program. */
+  /**
+   * Something may have to be sent: once, after the present turn of the program, so that what it
+   * answers leaves together with acknowledgements.
+   */
   planFlush(driver: Driver): void {
-    if (this.flushing.size === 0) process.nextTick(() => this.flushAll())
-    this.flushing.add(driver)
+    if (driver.isFlushPlanned) return
+    driver.isFlushPlanned = true
+    if (this.flushing.push(driver) > 1 || this.hub?.settleLater() === true) return
+    process.nextTick(this.flushAll)
   }
 
   /** Whether the train arena may be written to. */
@@ -180,10 +186,15 @@ export class Loop {
     for (const other of this.drivers) this.planFlush(other)
   }
 
-  private flushAll(): void {
-    const drivers = [...this.flushing]
-    this.flushing.clear()
-    for (const driver of drivers) driver.flush()
+  private readonly flushAll = (): void => {
+    const drivers = this.flushing
+    this.flushing = this.spare
+    for (const driver of drivers) {
+      driver.isFlushPlanned = false
+      driver.flush()
+    }
+    drivers.length = 0
+    this.spare = drivers
     this.arm()
   }
 

@@ -12,8 +12,13 @@ export interface EndpointOptions {
   readonly halfOpenMax: number
   /** Streams one peer may have open at a time, 1 … 1,000,000; default 10,000. 256 B each. */
   readonly streamsMax: number
-  /** Largest packet sent or accepted, UDP payload bytes, 548 … 65,507; default 1,200. */
+  /**
+   * Largest packet sent or accepted, UDP payload bytes, 548 … 65,507; default 1,472. Used at once
+   * between programs of one machine.
+   */
   readonly packetBytesMax: number
+  /** Largest packet on a way that nobody knows yet, bytes, 548 … 65,507; default 1,200. */
+  readonly packetBytesStart: number
   /** First receive window of a stream, bytes; default 256 KiB. Grows by itself, up to what memory allows. */
   readonly streamWindowBytes: number
   /** First receive window of a connection, bytes; default 512 KiB. Grows likewise. */
@@ -37,7 +42,8 @@ export const ENDPOINT_DEFAULTS: EndpointOptions = Object.freeze({
   connectionsMax: 10_000,
   halfOpenMax: 4_096,
   streamsMax: 10_000,
-  packetBytesMax: 1_200,
+  packetBytesMax: 1_472,
+  packetBytesStart: 1_200,
   streamWindowBytes: 256 * 1024,
   connectionWindowBytes: 512 * 1024,
   connectTimeoutMs: 30_000,
@@ -54,6 +60,7 @@ const RANGES: Readonly<Record<keyof EndpointOptions, readonly [least: number, mo
   halfOpenMax: [1, 65_536],
   streamsMax: [1, 1_000_000],
   packetBytesMax: [548, 65_507],
+  packetBytesStart: [548, 65_507],
   streamWindowBytes: [4_096, 2 ** 30],
   connectionWindowBytes: [4_096, 2 ** 30],
   connectTimeoutMs: [1, 2 ** 31 - 1],

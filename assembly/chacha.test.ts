@@ -8,7 +8,7 @@ const NONCE = 0x100020
 const KEYSTREAM = 0x101000
 const DATA = 0x102001
 const BLOCK_SIZE = 64
-const CALL_BLOCKS = 4
+const CALL_BLOCKS = 3
 
 for (const { name, bytes, parts } of [...compiledParts(), await plainParts()]) {
   test(`${name}: gives the published keystreams and ciphertexts`, () => {

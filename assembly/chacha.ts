@@ -1,15 +1,15 @@
 /**
- * The ChaCha20 stream cipher of RFC 8439. Shared source; builds with SIMD compute four blocks at
- * once (`simd/chacha-poly1305.ts`).
+ * The ChaCha20 stream cipher of RFC 8439. Shared source; builds with SIMD compute three blocks
+ * at once (`simd/chacha-poly1305.ts`).
  */
 import { type ptr, r8, r32, w8, w32 } from './prelude'
-import { chacha20Four, xorVectors } from './simd/chacha-poly1305'
+import { STREAM_BLOCKS, streamAndAbsorb, xorVectors } from './simd/chacha-poly1305'
 
 export const CHACHA_KEY_SIZE: i32 = 32
 export const CHACHA_NONCE_SIZE: i32 = 12
 export const CHACHA_BLOCK_SIZE: i32 = 64
 /** Blocks that one call gives at most; builds with SIMD always write them all. */
-export const CHACHA_BLOCKS_MAX: i32 = 4
+export const CHACHA_BLOCKS_MAX: i32 = STREAM_BLOCKS
 
 /** RFC 8439 §2.3: "expand 32-byte k", read as four little-endian words. */
 const SIGMA_0: i32 = 0x61707865
@@ -17,10 +17,10 @@ const SIGMA_1: i32 = 0x3320646e
 const SIGMA_2: i32 = 0x79622d32
 const SIGMA_3: i32 = 0x6b206574
 
-/** Writes `count` blocks of keystream from block `counter` on; room is needed for four. */
+/** Writes `count` blocks of keystream from block `counter` on; room is needed for CHACHA_BLOCKS_MAX. */
 export function chacha20(key: ptr, nonce: ptr, counter: i32, count: i32, to: ptr): void {
   if (ASC_FEATURE_SIMD) {
-    chacha20Four(key, nonce, counter, to)
+    streamAndAbsorb(key, nonce, counter, to, to, key, to, 0)
     return
   }
   for (let index: i32 = 0; index < count; index++) {

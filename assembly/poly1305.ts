@@ -5,7 +5,7 @@
  * The state lies in memory as whole words, so that both ways to absorb share the rest.
  */
 import { copy, fill, type ptr, r32, w8, w32 } from './prelude'
-import { polyBlocksWide } from './simd/chacha-poly1305'
+import { absorb } from './simd/chacha-poly1305'
 
 /** The accumulator: five words, the last one holds what is above 128 bits. */
 export const POLY_H: i32 = 0
@@ -60,7 +60,7 @@ export function polyPadded(state: ptr, p: ptr, size: i32): void {
 /** Absorbs whole blocks. `high` is the bit put above each: 1, or 0 when the block has its own. */
 function polyBlocks(state: ptr, p: ptr, count: i32, high: i32): void {
   if (ASC_FEATURE_SIMD) {
-    polyBlocksWide(state + POLY_H, state + POLY_R, p, count, high)
+    absorb(state + POLY_H, state + POLY_R, p, count, high)
   } else {
     blocks(state, p, count, high)
   }

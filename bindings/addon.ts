@@ -37,6 +37,8 @@ export interface MachineReport {
   }
   /** How CRC32C is computed: `sse4.2+pclmul`, `armv8-crc` or `slicing-8`. */
   readonly crc32c: string
+  /** AES-128-GCM in job lists, by the OpenSSL of this Node. */
+  readonly aes128Gcm: Attempt
 }
 
 /** The exports of the addon. */
@@ -160,6 +162,8 @@ export interface NativeHubFigures {
   readonly ringCalls: number
   /** IORING_SETUP_* flags. */
   readonly ringFlags: number
+  /** Expanded AES keys. */
+  readonly heldKeys: number
 }
 
 /** What became of the search for the addon. */

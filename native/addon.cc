@@ -3,7 +3,9 @@
 #include <sys/utsname.h>
 
 #include <cstring>
+#include <string>
 
+#include "aes.h"
 #include "crc32c.h"
 #include "hub-binding.h"
 #include "machine.h"
@@ -72,6 +74,15 @@ Napi::Object DescribeCpu(Napi::Env env) {
   return cpu;
 }
 
+Napi::Object DescribeAes(Napi::Env env) {
+  const char* const missing = WhyNoAes();
+  auto outcome = Napi::Object::New(env);
+  outcome.Set("available", missing == nullptr);
+  outcome.Set("reason",
+              missing == nullptr ? "ok" : std::string("node does not export ") + missing);
+  return outcome;
+}
+
 // describe(probeIoUring = true). A seccomp profile that kills instead of refusing can't be caught,
 // so the host can leave that probe out.
 Value Describe(const CallbackInfo& info) {
@@ -86,6 +97,7 @@ Value Describe(const CallbackInfo& info) {
   report.Set("udpReceiveOffload", Outcome(env, TryUdpReceiveOffload()));
   report.Set("cpu", DescribeCpu(env));
   report.Set("crc32c", Crc32cImplementation());
+  report.Set("aes128Gcm", DescribeAes(env));
   return report;
 }
 

@@ -19,6 +19,7 @@ import {
   JOBS_MAX,
   OPERATION_CHECK_CRC,
   OPERATION_OPEN_CHACHA,
+  OPERATION_SEAL_AES,
   OPERATION_SEAL_CHACHA,
   OPERATION_SEAL_CRC,
   SLOT_IV,
@@ -28,8 +29,8 @@ import {
   VERDICT_NONE,
   VERDICTS,
 } from './layout'
-import { high32, low32, type ptr, r8, r32, w8, w32 } from './prelude'
-import { SHORT_PATH } from './wire'
+import { fill, high32, low32, type ptr, r8, r32, w8, w32 } from './prelude'
+import { SHORT_PATH, TAG_SIZE } from './wire'
 
 /** Jobs in the list. */
 const COUNT: i32 = INSTANCE + 3072
@@ -120,7 +121,8 @@ function run(job: ptr): i32 {
     const isOpen: bool = aeadOpen(slot + SLOT_KEY, NONCE, header, headerSize, payload, size)
     return isOpen ? VERDICT_INTACT : VERDICT_BROKEN
   }
-  // AES without the native tier: it went away, and the packet is lost.
+  // AES without the native tier: it went away, and the packet is lost. Nothing readable may leave.
+  if (operation === OPERATION_SEAL_AES) fill(payload, size + TAG_SIZE)
   return VERDICT_BROKEN
 }
 

@@ -69,10 +69,13 @@ if (addon) {
     const { cpu } = report
     const inHardware = (cpu.sse42 && cpu.pclmul) || cpu.armCrc
     assert.is(report.crc32c === 'slicing-8', !inHardware)
+    const ways = Object.keys(addon.crc32cWays)
+    assert.is(ways[0], report.crc32c)
+    assert.is(ways.at(-1), 'slicing-8')
+    assert.is(ways.includes('avx512+vpclmulqdq'), cpu.avx512f && cpu.vpclmulqdq && cpu.sse42)
   })
 
-  for (const name of ['crc32c', 'crc32cPortable'] as const) {
-    const crc32c = addon[name]
+  for (const [name, crc32c] of Object.entries({ chosen: addon.crc32c, ...addon.crc32cWays })) {
     test(`${name} gives the published check values`, () => {
       for (const [vector, expected] of CRC32C_VECTORS) assert.is(crc32c(vector), expected)
     })

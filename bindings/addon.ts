@@ -31,12 +31,15 @@ export interface MachineReport {
     readonly pclmul: boolean
     readonly aes: boolean
     readonly avx2: boolean
+    readonly avx512f: boolean
     readonly vpclmulqdq: boolean
     readonly armCrc: boolean
     readonly armAes: boolean
   }
-  /** How CRC32C is computed: `sse4.2+pclmul`, `armv8-crc` or `slicing-8`. */
+  /** How CRC32C is computed: `avx512+vpclmulqdq`, `sse4.2+pclmul`, `armv8-crc`, `slicing-8`. */
   readonly crc32c: string
+  /** AES-128-GCM in job lists, by the OpenSSL of this Node. */
+  readonly aes128Gcm: Attempt
 }
 
 /** The exports of the addon. */
@@ -46,8 +49,8 @@ export interface NativeAddon {
   describe(probeIoUring?: boolean): MachineReport
   /** Gives the CRC32C (0 … 2^32 − 1) of `bytes`, continuing from `seed`. */
   crc32c(bytes: Uint8Array, seed?: number): number
-  /** The same without the processor's instruction. */
-  crc32cPortable(bytes: Uint8Array, seed?: number): number
+  /** The same by every way that this processor can go, by name. */
+  readonly crc32cWays: Readonly<Record<string, NativeAddon['crc32c']>>
 
   // What follows is `native/README.md`'s subject. Ids are numbers; a call with an id that is not
   // (any more) in use does nothing, and hot ones answer −1.
@@ -160,6 +163,8 @@ export interface NativeHubFigures {
   readonly ringCalls: number
   /** IORING_SETUP_* flags. */
   readonly ringFlags: number
+  /** Expanded AES keys. */
+  readonly heldKeys: number
 }
 
 /** What became of the search for the addon. */

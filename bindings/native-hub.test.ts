@@ -16,6 +16,7 @@ import {
   TX_DESC,
 } from './core.ts'
 import { PACKAGE_ROOT } from './package-root.cjs'
+import { AesLists, cryptoSeal } from './testing/aes-lists.ts'
 import {
   EADDRINUSE,
   EAGAIN,
@@ -653,6 +654,80 @@ if (addon?.shared === undefined) {
       assert.is(hub.runJobs(jobs, 1, core.u8.length), 0)
       assert.is(hub.runJobs(-32, 1, verdicts), 0)
       assert.is(hub.runJobs(jobs, -1, verdicts), 0)
+    })
+
+    check('jobs: AES-128-GCM as the vector has it, and as node:crypto does it', (pair) => {
+      const lists = new AesLists(pair)
+      // McGrew and Viega, "The Galois/Counter Mode of Operation", test case 4.
+      const header = Buffer.from('feedfacedeadbeeffeedfacedeadbeefabaddad2', 'hex')
+      const nonce = Buffer.from('cafebabefacedbaddecaf888', 'hex')
+      const vector = Buffer.from(nonce)
+      vector[0] = (nonce[0] as number) ^ (header[1] as number)
+      lists.setKey(0, { key: Buffer.from('feffe9928665731c6d6a8f9467308308', 'hex'), vector })
+      const plain = Buffer.from(
+        'd9313225f88406e5a55909c5aff5269a86a7a9531534f7da2e4c303d8a318a72' +
+          '1c3c0c95956809532fcf0e2449a6b525b16aedf5aa0de657ba637b39',
+        'hex',
+      )
+      assert.equal(lists.run(3, 0, 0, header, plain, Buffer.alloc(16)), 1)
+      assert.is(
+        lists.payload(60 + 16).toString('hex'),
+        '42831ec2217774244b7221b784d0d49ce3aa212f2c02a4e035c17e2329aca12e' +
+          '21d514b25466931c7d8f6a5aac84aa051ba30b396a0aac973d58e091' +
+          '5bc94fbc3221a5db94fae95ae7121a47',
+      )
+      for (const [index, size] of [0, 1, 15, 16, 17, 1184, 1456, 9000].entries()) {
+        const key = pattern(16, index)
+        const iv = pattern(12, index + 100)
+        lists.setKey(index, { key, vector: iv })
+        const number = 2 ** 40 + index
+        const head = pattern(14, index + 50)
+        const bytes = pattern(size, index + 7)
+        assert.is(lists.run(3, index, number, head, bytes, Buffer.alloc(16)), 1)
+        const sealed = lists.payload(size + 16)
+        assert.equal(sealed, cryptoSeal(key, iv, number, head, bytes))
+        assert.is(
+          lists.run(4, index, number, head, sealed.subarray(0, size), sealed.subarray(size)),
+          1,
+        )
+        assert.equal(lists.payload(size), bytes)
+      }
+    })
+
+    check('jobs: what was changed on the way does not open, and wiped keys go', (pair) => {
+      const lists = new AesLists(pair)
+      const key = pattern(16, 1)
+      const vector = pattern(12, 2)
+      const header = pattern(14, 3)
+      const sealed = cryptoSeal(key, vector, 77, header, pattern(500, 4))
+      const [body, tag] = [sealed.subarray(0, 500), sealed.subarray(500)]
+      lists.setKey(0, { key, vector })
+      assert.is(lists.run(4, 0, 77, header, body, tag), 1)
+      const changed = (bytes: Buffer, at: number) => {
+        const copy = Buffer.from(bytes)
+        copy[at] = (copy[at] as number) ^ 1
+        return copy
+      }
+      assert.is(lists.run(4, 0, 78, header, body, tag), 2, 'another number')
+      assert.is(lists.run(4, 0, 77, changed(header, 1), body, tag), 2, 'another path')
+      assert.is(lists.run(4, 0, 77, changed(header, 9), body, tag), 2, 'header')
+      assert.is(lists.run(4, 0, 77, header, changed(body, 499), tag), 2, 'payload')
+      assert.is(lists.run(4, 0, 77, header, body, changed(tag, 15)), 2, 'tag')
+      assert.is(lists.run(4, 0, 77, header, body, tag), 1, 'the key is what it was')
+      // The same place with other content.
+      lists.setKey(0, { key: changed(key, 0), vector })
+      assert.is(lists.run(4, 0, 77, header, body, tag), 2, 'another key')
+      lists.setKey(0, { key, vector })
+      assert.is(lists.run(4, 0, 77, header, body, tag), 1)
+      assert.is(pair.hub.figures()?.heldKeys, 1)
+      lists.wipe(0)
+      assert.is(lists.run(4, 0, 77, header, body, tag), 0, 'no key')
+      for (let turn = 0; turn < 64; turn++) lists.run(2, 0, 0, header, body, tag)
+      assert.is(pair.hub.figures()?.heldKeys, 0)
+      // Keys out of bounds.
+      for (const slot of [-4, 2, pair.core.u8.length - 60]) {
+        assert.is(lists.run(3, 0, 1, header, body, tag, slot), 0)
+      }
     })
 
     check('many sockets on one memory', async (pair) => {

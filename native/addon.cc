@@ -3,7 +3,9 @@
 #include <sys/utsname.h>
 
 #include <cstring>
+#include <string>
 
+#include "aes.h"
 #include "crc32c.h"
 #include "hub-binding.h"
 #include "machine.h"
@@ -22,8 +24,7 @@ Value ThrowTypeError(Napi::Env env, const char* message) {
   return env.Undefined();
 }
 
-// crc32c(bytes: Uint8Array, seed = 0): the CRC32C as an unsigned 32-bit number.
-template <uint32_t (*Function)(uint32_t, const uint8_t*, size_t)>
+// (bytes: Uint8Array, seed = 0): the CRC32C as an unsigned 32-bit number.
 Value Crc32cBinding(const CallbackInfo& info) {
   if (info.Length() < 1 || !info[0].IsTypedArray() ||
       info[0].As<Napi::TypedArray>().TypedArrayType() != napi_uint8_array) {
@@ -35,7 +36,12 @@ Value Crc32cBinding(const CallbackInfo& info) {
     seed = info[1].As<Napi::Number>().Uint32Value();
   }
   const auto bytes = info[0].As<Napi::Uint8Array>();
-  return Napi::Number::New(info.Env(), Function(seed, bytes.Data(), bytes.ByteLength()));
+  const auto* const way = static_cast<const Crc32cWay*>(info.Data());
+  return Napi::Number::New(info.Env(), way->function(seed, bytes.Data(), bytes.ByteLength()));
+}
+
+Napi::Function BindWay(Napi::Env env, const Crc32cWay* way) {
+  return Napi::Function::New(env, Crc32cBinding, way->name, const_cast<Crc32cWay*>(way));
 }
 
 Napi::Object Outcome(Napi::Env env, const Attempt& attempt) {
@@ -66,10 +72,20 @@ Napi::Object DescribeCpu(Napi::Env env) {
   cpu.Set("pclmul", features.pclmul);
   cpu.Set("aes", features.aes);
   cpu.Set("avx2", features.avx2);
+  cpu.Set("avx512f", features.avx512f);
   cpu.Set("vpclmulqdq", features.vpclmulqdq);
   cpu.Set("armCrc", features.arm_crc);
   cpu.Set("armAes", features.arm_aes);
   return cpu;
+}
+
+Napi::Object DescribeAes(Napi::Env env) {
+  const char* const missing = WhyNoAes();
+  auto outcome = Napi::Object::New(env);
+  outcome.Set("available", missing == nullptr);
+  outcome.Set("reason",
+              missing == nullptr ? "ok" : std::string("node does not export ") + missing);
+  return outcome;
 }
 
 // describe(probeIoUring = true). A seccomp profile that kills instead of refusing can't be caught,
@@ -85,16 +101,20 @@ Value Describe(const CallbackInfo& info) {
   report.Set("udpSegmentation", Outcome(env, TryUdpSegmentation()));
   report.Set("udpReceiveOffload", Outcome(env, TryUdpReceiveOffload()));
   report.Set("cpu", DescribeCpu(env));
-  report.Set("crc32c", Crc32cImplementation());
+  report.Set("crc32c", Crc32cWays()->name);
+  report.Set("aes128Gcm", DescribeAes(env));
   return report;
 }
 
 Napi::Object Init(Napi::Env env, Napi::Object exports) {
   exports.Set("abi", kAbi);
   exports.Set("describe", Napi::Function::New(env, Describe, "describe"));
-  exports.Set("crc32c", Napi::Function::New(env, Crc32cBinding<Crc32c>, "crc32c"));
-  exports.Set("crc32cPortable",
-              Napi::Function::New(env, Crc32cBinding<Crc32cPortable>, "crc32cPortable"));
+  exports.Set("crc32c", BindWay(env, Crc32cWays()));
+  auto ways = Napi::Object::New(env);
+  for (const Crc32cWay* way = Crc32cWays(); way->name != nullptr; way++) {
+    ways.Set(way->name, BindWay(env, way));
+  }
+  exports.Set("crc32cWays", ways);
   BindHubs(env, exports);
   return exports;
 }

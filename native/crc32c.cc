@@ -105,6 +105,68 @@ __attribute__((target("sse4.2,pclmul"))) uint32_t Crc32cSse42(uint32_t crc, cons
   return ~tail;
 }
 
+// Folding: what stands D bits before the end counts as its product with x^D, so that four registers
+// of 64 bytes swallow 256 bytes at a time, and what is left is a message of 16 bytes with the same
+// remainder. In a register of 16 bytes the first half stands 64 bits further to the left. A product
+// of two reflected words sits one bit low, hence the exponents of one less.
+constexpr uint64_t PowerOfX(size_t exponent) {
+  uint32_t power = 0x80000000;  // x^0
+  for (size_t i = 0; i < exponent; i++) power = TimesX(power);
+  return static_cast<uint64_t>(power) << 32;
+}
+
+template <size_t kBits>
+struct Distance {
+  static constexpr uint64_t kFirst = PowerOfX(kBits + 64 - 1);
+  static constexpr uint64_t kSecond = PowerOfX(kBits - 1);
+};
+
+#define PUNCHLINE_WIDE __attribute__((target("sse4.2,pclmul,avx512f,vpclmulqdq")))
+
+// Shorter messages are left to the CRC instruction.
+constexpr size_t kWideMin = 256;
+
+template <size_t kBits>
+PUNCHLINE_WIDE inline __m512i Fold(__m512i state, __m512i next) {
+  using By = Distance<kBits>;
+  const __m512i by = _mm512_set_epi64(By::kSecond, By::kFirst, By::kSecond, By::kFirst, By::kSecond,
+                                      By::kFirst, By::kSecond, By::kFirst);
+  const __m512i first = _mm512_clmulepi64_epi128(state, by, 0x00);
+  const __m512i second = _mm512_clmulepi64_epi128(state, by, 0x11);
+  return _mm512_ternarylogic_epi64(first, second, next, 0x96);
+}
+
+template <size_t kBits>
+PUNCHLINE_WIDE inline __m128i FoldLane(__m128i state, __m128i next) {
+  using By = Distance<kBits>;
+  const __m128i by = _mm_set_epi64x(By::kSecond, By::kFirst);
+  const __m128i first = _mm_clmulepi64_si128(state, by, 0x00);
+  const __m128i second = _mm_clmulepi64_si128(state, by, 0x11);
+  return _mm_xor_si128(_mm_xor_si128(first, second), next);
+}
+
+PUNCHLINE_WIDE uint32_t Crc32cWide(uint32_t crc, const uint8_t* data, size_t size) {
+  if (size < kWideMin) return Crc32cSse42(crc, data, size);
+  const auto load = [](const uint8_t* from) PUNCHLINE_WIDE { return _mm512_loadu_si512(from); };
+  __m512i a = load(data), b = load(data + 64), c = load(data + 128), d = load(data + 192);
+  a = _mm512_xor_si512(a, _mm512_zextsi128_si512(_mm_cvtsi32_si128(static_cast<int>(~crc))));
+  for (data += 256, size -= 256; size >= 256; data += 256, size -= 256) {
+    a = Fold<2048>(a, load(data));
+    b = Fold<2048>(b, load(data + 64));
+    c = Fold<2048>(c, load(data + 128));
+    d = Fold<2048>(d, load(data + 192));
+  }
+  d = Fold<512>(Fold<512>(Fold<512>(a, b), c), d);
+  for (; size >= 64; data += 64, size -= 64) d = Fold<512>(d, load(data));
+  __m128i last = _mm512_castsi512_si128(d);
+  last = FoldLane<128>(last, _mm512_extracti32x4_epi32(d, 1));
+  last = FoldLane<128>(last, _mm512_extracti32x4_epi32(d, 2));
+  last = FoldLane<128>(last, _mm512_extracti32x4_epi32(d, 3));
+  uint64_t state = _mm_crc32_u64(0, static_cast<uint64_t>(_mm_cvtsi128_si64(last)));
+  state = _mm_crc32_u64(state, static_cast<uint64_t>(_mm_extract_epi64(last, 1)));
+  return Crc32cSse42(~static_cast<uint32_t>(state), data, size);
+}
+
 #elif defined(__aarch64__)
 
 __attribute__((target("+crc"))) uint32_t Crc32cArm(uint32_t crc, const uint8_t* data, size_t size) {
@@ -115,31 +177,6 @@ __attribute__((target("+crc"))) uint32_t Crc32cArm(uint32_t crc, const uint8_t* 
 }
 
 #endif
-
-struct Choice {
-  uint32_t (*function)(uint32_t, const uint8_t*, size_t);
-  const char* name;
-};
-
-Choice Choose() {
-#if defined(__x86_64__)
-  const CpuFeatures cpu = DetectCpu();
-  if (cpu.sse42 && cpu.pclmul) return {Crc32cSse42, "sse4.2+pclmul"};
-#elif defined(__aarch64__)
-  if (DetectCpu().arm_crc) return {Crc32cArm, "armv8-crc"};
-#endif
-  return {Crc32cPortable, "slicing-8"};
-}
-
-const Choice kChoice = Choose();
-
-}  // namespace
-
-uint32_t Crc32c(uint32_t crc, const uint8_t* data, size_t size) {
-  return kChoice.function(crc, data, size);
-}
-
-const char* Crc32cImplementation() { return kChoice.name; }
 
 uint32_t Crc32cPortable(uint32_t crc, const uint8_t* data, size_t size) {
   uint32_t state = ~crc;
@@ -153,5 +190,34 @@ uint32_t Crc32cPortable(uint32_t crc, const uint8_t* data, size_t size) {
   for (; size > 0; data++, size--) state = (state >> 8) ^ kSlicing[0][(state ^ *data) & 255];
   return ~state;
 }
+
+constexpr size_t kWaysMax = 4;
+using Ways = std::array<Crc32cWay, kWaysMax>;
+
+Ways FindWays() {
+  Ways ways{};
+  size_t count = 0;
+#if defined(__x86_64__)
+  const CpuFeatures cpu = DetectCpu();
+  if (cpu.sse42 && cpu.pclmul) {
+    if (cpu.avx512f && cpu.vpclmulqdq) ways[count++] = {Crc32cWide, "avx512+vpclmulqdq"};
+    ways[count++] = {Crc32cSse42, "sse4.2+pclmul"};
+  }
+#elif defined(__aarch64__)
+  if (DetectCpu().arm_crc) ways[count++] = {Crc32cArm, "armv8-crc"};
+#endif
+  ways[count] = {Crc32cPortable, "slicing-8"};
+  return ways;
+}
+
+const Ways kWays = FindWays();
+
+}  // namespace
+
+uint32_t Crc32c(uint32_t crc, const uint8_t* data, size_t size) {
+  return kWays[0].function(crc, data, size);
+}
+
+const Crc32cWay* Crc32cWays() { return kWays.data(); }
 
 }  // namespace punchline

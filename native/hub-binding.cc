@@ -219,6 +219,7 @@ Value HubFigures(const CallbackInfo& info) {
   figures.Set("hasRing", hub->has_ring());
   figures.Set("ringCalls", static_cast<double>(hub->ring().calls()));
   figures.Set("ringFlags", hub->has_ring() ? hub->ring().setup_flags() : 0);
+  figures.Set("heldKeys", hub->held_keys());
   return figures;
 }
 

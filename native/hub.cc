@@ -12,7 +12,6 @@
 
 #include "crc32c.h"
 #include "instance.h"
-#include "jobs.h"
 
 namespace punchline {
 namespace {
@@ -298,7 +297,7 @@ bool Hub::CallOnce(Event event, int socket, int number) {
 }
 
 uint32_t Hub::RunJobs(uint32_t jobs, uint32_t count, uint32_t verdicts) {
-  return punchline::RunJobs(arena_, memory_size_, jobs, count, verdicts);
+  return jobs_.Run(arena_, memory_size_, jobs, count, verdicts);
 }
 
 // Lets JavaScript take what lies in the tables, before they are filled again.

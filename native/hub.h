@@ -10,6 +10,7 @@
 
 #include "arena.h"
 #include "handles.h"
+#include "jobs.h"
 #include "ring.h"
 #include "udp-socket.h"
 
@@ -117,6 +118,7 @@ class Hub final : public HandleOwner {
 
   // See jobs.h.
   uint32_t RunJobs(uint32_t jobs, uint32_t count, uint32_t verdicts);
+  uint32_t held_keys() const { return jobs_.held_keys(); }
 
   void HandleClosed() override;
 
@@ -173,6 +175,7 @@ class Hub final : public HandleOwner {
   int id_ = 0;
   size_t memory_size_ = 0;
   Arena arena_;
+  JobRunner jobs_;
   napi_ref memory_ = nullptr, words_ref_ = nullptr, callback_ = nullptr;
   napi_async_context context_ = nullptr;
   int32_t* words_ = nullptr;

@@ -42,11 +42,14 @@ Attempt TryUdpOption(int option, int value) {
 }
 
 #if defined(__x86_64__)
-// The kernel must save the wide registers too, or using them traps: XCR0 bits 1 and 2.
-bool KernelSavesAvx() {
+// The kernel must save the wide registers too, or using them traps: bits of XCR0.
+constexpr uint32_t kAvxRegisters = 0x6;
+constexpr uint32_t kAvx512Registers = 0xe6;
+
+bool KernelSaves(uint32_t registers) {
   uint32_t low, high;
   __asm__("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
-  return (low & 6) == 6;
+  return (low & registers) == registers;
 }
 #endif
 
@@ -60,9 +63,10 @@ CpuFeatures DetectCpu() {
   features.sse42 = (c & bit_SSE4_2) != 0;
   features.pclmul = (c & bit_PCLMUL) != 0;
   features.aes = (c & bit_AES) != 0;
-  const bool avx = (c & bit_OSXSAVE) != 0 && KernelSavesAvx();
+  const bool avx = (c & bit_OSXSAVE) != 0 && KernelSaves(kAvxRegisters);
   if (avx && __get_cpuid_count(7, 0, &a, &b, &c, &d) != 0) {
     features.avx2 = (b & (1u << 5)) != 0;
+    features.avx512f = (b & (1u << 16)) != 0 && KernelSaves(kAvx512Registers);
     features.vpclmulqdq = (c & (1u << 10)) != 0;
   }
 #elif defined(__aarch64__)

@@ -10,6 +10,7 @@ struct CpuFeatures {
   bool pclmul = false;
   bool aes = false;
   bool avx2 = false;
+  bool avx512f = false;
   bool vpclmulqdq = false;
   bool arm_crc = false;
   bool arm_aes = false;

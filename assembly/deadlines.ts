@@ -31,7 +31,7 @@ import { CODE_CLOSED, CODE_CONNECT_TIMEOUT, CODE_IDLE_TIMEOUT } from './layout'
 import { PATH_IN_FLIGHT_COUNT, PATH_LAST_ELICITING, PATH_LOSS_TIME, PATH_PROBE_COUNT } from './path'
 import { type ptr, r32, rf64, w32, wf64 } from './prelude'
 import { detectLosses, probe } from './recovery'
-import { streamsDestroy } from './stream'
+import { streamsSever } from './stream'
 import { relieve } from './stream-send'
 import { wheelNext, wheelPop } from './wheel'
 
@@ -61,7 +61,7 @@ function expired(cn: ptr, now: f64): void {
   }
   if (state === STATE_CONNECTING) {
     if (now >= rf64(cn + CN_STARTED) + rf64(cn + CN_CONNECT_TIMEOUT)) {
-      streamsDestroy(cn)
+      streamsSever(cn)
       bury(cn, CODE_CONNECT_TIMEOUT)
       return
     }
@@ -70,7 +70,7 @@ function expired(cn: ptr, now: f64): void {
     return
   }
   if (state === STATE_HALF_OPEN || now >= rf64(cn + CN_LAST_HEARD) + rf64(cn + CN_IDLE_TIMEOUT)) {
-    streamsDestroy(cn)
+    streamsSever(cn)
     bury(cn, CODE_IDLE_TIMEOUT)
     return
   }

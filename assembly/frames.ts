@@ -20,7 +20,7 @@ import { CODE_NONE, CODE_PROTOCOL, COUNT_ACKS_RECEIVED } from './layout'
 import { PATH_IN_FLIGHT, PATH_NEXT } from './path'
 import { minf, type ptr, r8, r32, rf64, w32, wf64 } from './prelude'
 import { ackDone, largestAcked, rangeAcked } from './recovery'
-import { NO_MEMORY, onAccept, onMaxStreams, onOpen, onRefuse, streamsDestroy } from './stream'
+import { NO_MEMORY, onAccept, onMaxStreams, onOpen, onRefuse, streamsSever } from './stream'
 import { onReset, onStreamData } from './stream-receive'
 import { onMaxData, onMaxStreamData, onStop } from './stream-send'
 import {
@@ -99,9 +99,9 @@ function lingerUntil(cn: ptr, now: f64): void {
   wf64(cn + CN_CLOSE_END, now + period)
 }
 
-/** The peer closes the connection: its streams are gone, we fall silent. */
+/** The peer closes the connection: we fall silent. */
 function closed(cn: ptr, code: f64, now: f64): void {
-  streamsDestroy(cn)
+  streamsSever(cn)
   setState(cn, STATE_DRAINING)
   lingerUntil(cn, now)
   tellClosed(cn, i32(minf(code, 65535.0)))
@@ -110,7 +110,7 @@ function closed(cn: ptr, code: f64, now: f64): void {
 
 /** We close the connection: CLOSE goes now, and again to who has not heard it. */
 export function closeConnection(cn: ptr, code: i32, now: f64): void {
-  streamsDestroy(cn)
+  streamsSever(cn)
   setState(cn, STATE_CLOSING)
   w32(cn + CODE, code)
   w32(cn + CN_FLAGS, r32(cn + CN_FLAGS) | CN_SAY_CLOSE)

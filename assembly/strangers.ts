@@ -101,7 +101,7 @@ import {
   wf64,
 } from './prelude'
 import { sipHash } from './siphash'
-import { streamsDestroy } from './stream'
+import { streamsSever } from './stream'
 import { tableFind } from './table'
 import {
   COOKIE_SIZE,
@@ -431,7 +431,7 @@ function refusalPacket(ep: ptr, p: ptr, type: i32, length: i32): void {
   const cn: ptr = waiting(ep, p)
   if (cn === 0) return
   const given: i32 = length > 0 ? r8(p + LONG_SIZE) : CODE_REFUSED
-  streamsDestroy(cn)
+  streamsSever(cn)
   bury(cn, type === TYPE_VERSION ? CODE_VERSION : given)
 }
 
@@ -447,7 +447,7 @@ function resetPacket(ep: ptr, p: ptr, length: i32): void {
     return
   }
   count(ep, COUNT_RESETS_RECEIVED, 1.0)
-  streamsDestroy(cn)
+  streamsSever(cn)
   bury(cn, CODE_RESET)
 }
 

@@ -55,6 +55,7 @@ import {
   ST_REFUSED,
   ST_RELEASED,
   ST_RESET_IN,
+  ST_SEVERED,
   ST_TAKEN,
   ST_WINDOW,
   ST_WINDOW_AT,
@@ -99,6 +100,7 @@ export function streamConsume(st: ptr, size: i32): void {
     bufferEmpty(cn, st + ST_RECEIVE_BUFFER)
   }
   bufferRelease(cn, st + ST_RECEIVE_BUFFER, taken)
+  if ((r32(st + ST_FLAGS) & ST_SEVERED) !== 0) return
   if (rf64(st + ST_FINAL) < 0.0) {
     if (widen(st + ST_WINDOW, st + ST_WINDOW_AT, st + ST_LIMIT_IN, taken, cn)) {
       addStreamControl(st, STREAM_MAX_DATA_DUE)

@@ -37,6 +37,30 @@ test('a FIN of its own may arrive before the data in front of it', async () => {
   rig.close()
 })
 
+test('what arrived before the peer was gone can be read afterwards', async () => {
+  for (const end of ['close', 'silence'] as const) {
+    const { rig, client, server, connection, accepted } = await connected()
+    const stream = client.open(connection)
+    client.write(stream, pattern(1, 0, 5000))
+    client.finish(stream)
+    rig.runFor(10 * DELAY_MICROS)
+    const other = onlyStream(server)
+    let rest: Uint8Array | undefined
+    server.onClosed = () => {
+      assert.is(server.write(other, pattern(2, 0, 10)), 0)
+      rest = server.read(other)
+      assert.ok(server.ended(other))
+    }
+    if (end === 'close') client.close(connection)
+    else rig.network = () => []
+    assert.ok(rig.run(() => accepted.closedCode !== undefined, 1e9))
+    assert.equal(rest, Buffer.from(pattern(1, 0, 5000)))
+    rig.runFor(1e9)
+    for (const peer of [client, server]) assert.is(peer.gauges().memoryUsed, 0)
+    rig.close()
+  }
+})
+
 test('the host hears once that everything was acknowledged', async () => {
   const { rig, client, server, connection } = await connected()
   collect(server)

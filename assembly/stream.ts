@@ -21,6 +21,7 @@ import {
   CN_STREAMS_OUT,
   CN_STREAMS_SEEN,
   CONTROL_MAX_STREAMS,
+  connectionFreeIfDone,
   STATE_CONNECTING,
   STATE_ESTABLISHED,
   wantSend,
@@ -93,6 +94,9 @@ export const ST_READY: i32 = 4096
 export const ST_WRITE_BLOCKED: i32 = 8192
 /** Losses could not be noted for want of memory: everything unacknowledged counts as lost. */
 export const ST_ALL_LOST: i32 = 16384
+
+/** The connection is over: what arrived can still be read, nothing else happens any more. */
+export const ST_SEVERED: i32 = 32768
 
 /** Control frames that are due. */
 export const ST_CONTROL: i32 = 36
@@ -287,9 +291,41 @@ export function destroyIfDone(st: ptr): void {
   if (done + most - told >= told - r32(cn + CN_STREAMS_SEEN)) addControl(cn, CONTROL_MAX_STREAMS)
 }
 
-/** The connection is over: all its streams are gone; the host was told about the connection. */
+/** The host has ended the connection: all its streams are gone. */
 export function streamsDestroy(cn: ptr): void {
   while (r32(cn + CN_STREAMS) !== 0) destroy(r32(cn + CN_STREAMS))
+}
+
+/**
+ * The connection is over, and not by our host: what arrived stays until the host has read it and
+ * releases the stream, as the kernel keeps what a peer sent before it went.
+ */
+export function streamsSever(cn: ptr): void {
+  let next: ptr = 0
+  for (let st: ptr = r32(cn + CN_STREAMS); st !== 0; st = next) {
+    next = r32(st + ST_NEXT)
+    const flags: i32 = r32(st + ST_FLAGS)
+    const isKnown: bool = (flags & (ST_LOCAL | ST_OPEN_SEEN)) !== 0
+    if ((flags & ST_RELEASED) !== 0 || !isKnown) destroy(st)
+    else sever(st)
+  }
+}
+
+function sever(st: ptr): void {
+  const cn: ptr = r32(st + ST_CONNECTION)
+  unready(st)
+  w32(st + ST_FLAGS, r32(st + ST_FLAGS) | ST_SEVERED | ST_RESET_OUT)
+  w32(st + ST_CONTROL, 0)
+  rangesClear(cn, st + ST_ACKED_RANGES)
+  rangesClear(cn, st + ST_LOST_RANGES)
+  dropSendBuffer(st)
+}
+
+/** The host lets go of a stream whose connection is over. */
+function destroySevered(st: ptr): void {
+  const cn: ptr = r32(st + ST_CONNECTION)
+  destroy(st)
+  connectionFreeIfDone(cn)
 }
 
 /** The handshake is through: the peer's credit is known. */
@@ -303,6 +339,7 @@ export function streamsEstablished(cn: ptr): void {
 // ── Readiness ───────────────────────────────────────────────────────────────────────────────────────
 
 function ready(st: ptr): void {
+  if ((r32(st + ST_FLAGS) & ST_SEVERED) !== 0) return
   wantSend(r32(st + ST_CONNECTION))
   queueUp(st)
 }
@@ -402,6 +439,10 @@ export function streamAccept(st: ptr): void {
 export function streamRefuse(st: ptr, code: i32): void {
   const flags: i32 = r32(st + ST_FLAGS)
   if ((flags & (ST_LOCAL | ST_ACCEPTED | ST_REFUSED)) !== 0) return
+  if ((flags & ST_SEVERED) !== 0) {
+    destroySevered(st)
+    return
+  }
   w32(st + ST_FLAGS, flags | ST_REFUSED | ST_RELEASED | ST_RESET_OUT)
   w32(st + ST_CODE_OUT, code)
   discardReceived(st)
@@ -423,6 +464,10 @@ export function streamAbort(st: ptr, code: i32): void {
 export function streamRelease(st: ptr): void {
   const flags: i32 = r32(st + ST_FLAGS)
   if ((flags & ST_RELEASED) !== 0) return
+  if ((flags & ST_SEVERED) !== 0) {
+    destroySevered(st)
+    return
+  }
   w32(st + ST_FLAGS, flags | ST_RELEASED)
   if ((flags & ST_LOCAL) === 0 && (flags & (ST_ACCEPTED | ST_REFUSED)) === 0) {
     w32(st + ST_FLAGS, flags)

@@ -250,6 +250,8 @@ export class Peer {
   policy: 'accept' | 'refuse' | 'ignore' = 'accept'
   /** Every stream, as soon as it can be read. */
   onReadable: (stream: RigStream) => void = () => {}
+  /** A connection is over; its streams are released after this call. */
+  onClosed: (connection: RigConnection) => void = () => {}
   onWritable: (stream: RigStream) => void = () => {}
   onStream: (stream: RigStream) => void = () => {}
   onFinished: (stream: RigStream) => void = () => {}
@@ -494,7 +496,12 @@ export class Peer {
     const known = this.connections.get(tag)
     if ((bits & CONNECTION_CLOSED) !== 0) {
       raw.connectionRelease(known?.handle ?? handle)
-      if (known !== undefined) this.forgetConnection(known, code)
+      if (known === undefined) return
+      this.onClosed(known)
+      for (const stream of [...this.streams.values()]) {
+        if (stream.connection === known) this.release(stream)
+      }
+      this.forgetConnection(known, code)
       return
     }
     if ((bits & CONNECTION_HANDSHAKE) !== 0) {
@@ -558,7 +565,11 @@ export class Peer {
     let stream = this.streams.get(tag)
     if (stream === undefined) {
       const connection = this.connections.get(parent)
-      if (tag !== -1 || (bits & STREAM_OPENED) === 0 || connection === undefined) return
+      if (tag !== -1 || (bits & STREAM_OPENED) === 0) return
+      if (connection === undefined) {
+        raw.streamRelease(handle)
+        return
+      }
       if (this.policy === 'refuse') {
         raw.streamRefuse(handle, CODE_REFUSED)
         return

@@ -283,8 +283,9 @@ export class Link extends AsyncResource implements LineOwner {
 
   private close(callback: () => void, isReset: boolean): void {
     const { line, jobCallback } = this
-    if (line !== null && this.isUsable) {
-      this.lastStats = line.stats()
+    if (line !== null) this.lastStats = line.stats()
+    if (line !== null && !this.isUsable) line.release()
+    else if (line !== null) {
       // `connect` has told the writer that nothing was sent, so nothing may arrive.
       const isUnsaid = this.isEarlySent && !this.isOpen
       if (isReset || isUnsaid || line.readableSize > 0) line.reset()
@@ -462,23 +463,24 @@ export class Link extends AsyncResource implements LineOwner {
         cause: failure.cause,
       }
       this.onRefused()
-    } else if (this.isReading) {
-      // The kernel, too, gives what had arrived before the reset.
-      const chunk = this.userBuffer === null && line !== null ? line.read() : null
-      if (chunk !== null) {
-        this.bytesRead += chunk.length
-        this.events |= FAILED
-        if (!socket.push(chunk)) this.stopReading()
-        return
-      }
-      socket.destroy(errnoException(failure.code, 'read', failure.cause))
-    } else if (this.jobCallback !== null) {
-      const callback = this.jobCallback
-      this.job = null
-      this.jobCallback = null
-      callback(this.writeError(failure))
+      return
     }
+    if (this.isReading && line !== null) {
+      // The kernel, too, gives what had arrived before, and the peer's FIN.
+      const isRest = line.readableSize > 0
+      if (isRest) this.events |= FAILED
+      if (isRest || line.ended) this.onReadable(socket)
+      else socket.destroy(errnoException(failure.code, 'read', failure.cause))
+    }
+    if (!this.isReading) this.failJob(failure)
     // Nobody reads or writes: libuv would not know yet. `startReading` and `dispatch` will tell.
+  }
+
+  private failJob(failure: { code: LineFailure; cause: Error | undefined }): void {
+    const { jobCallback } = this
+    this.job = null
+    this.jobCallback = null
+    jobCallback?.(this.writeError(failure))
   }
 
   private writeError(failure: { code: LineFailure; cause: Error | undefined }): Error {

@@ -44,12 +44,15 @@ export class UdpCarrier implements Carrier, MuxOwner {
     return line
   }
 
-  private dialOver(target: DialTarget): Line {
+  private dialOver({ address, ...rest }: DialTarget): Line {
+    // As the kernel connects to "any" address: to this machine.
+    const target = { ...rest, address: loopbackFor.get(address) ?? address }
     try {
       return this.muxFor(target).dial(target)
     } catch (error) {
-      // How the process was set up is wrong, not the address.
-      if (error instanceof PunchlineError) throw error
+      // How the process was set up is wrong, or the caller's choice of a local half.
+      const isChosen = target.localAddress !== undefined || target.localPort !== undefined
+      if (error instanceof PunchlineError || isChosen) throw error
       const { code } = error as SystemError
       const path = {
         localAddress: target.localAddress ?? '',
@@ -165,6 +168,11 @@ export class UdpCarrier implements Carrier, MuxOwner {
     return totals as CarrierTotals
   }
 }
+
+const loopbackFor: ReadonlyMap<string, string> = new Map([
+  ['0.0.0.0', '127.0.0.1'],
+  ['::', '::1'],
+])
 
 const NO_HOME = { backend: 'none', backendReason: 'not bound', forget() {}, refChanged() {} }
 

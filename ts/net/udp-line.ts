@@ -160,6 +160,7 @@ export class UdpLine implements Line, StreamOwner {
   }
 
   refused(code: number): void {
+    this.stream?.release()
     const retry = this.retry
     this.retry = undefined
     if (retry?.(code) === true) return
@@ -186,10 +187,9 @@ export class UdpLine implements Line, StreamOwner {
       this.refused(code)
       return
     }
-    this.lose()
-    const { owner } = this
-    this.owner = NOBODY
-    owner.failed(failureOf(code), causeOf(code))
+    // What had arrived can still be read, but nothing more comes: nobody has to wait for it.
+    this.setRef(false)
+    this.owner.failed(failureOf(code), causeOf(code))
   }
 
   private refuse(code: LineRefusal, cause?: Error): void {

@@ -364,7 +364,7 @@ export class UdpMux implements LineHome {
       this.listener !== undefined ||
       this.lines.size > 0 ||
       this.peers.size > 0 ||
-      this.driver.endpoint.lingering > 0
+      !this.driver.endpoint.isEmpty
     )
   }
 

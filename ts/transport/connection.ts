@@ -194,17 +194,19 @@ export class Connection {
   handleClosed(code: number): void {
     if (this.handle === 0) return
     this.core.exports.connectionRelease(this.handle)
-    this.finishClosing(code)
+    this.finishClosing(code, true)
   }
 
-  /** @internal The core is gone altogether. */
-  finishClosing(code: number): void {
+  /** @internal The core's part is gone, but for streams when they are severed. */
+  finishClosing(code: number, isSevered = false): void {
     this.handle = 0
     this.handshake = undefined
     this.leaving?.abort()
     this.endpoint.forget(this)
     const isRefusal = !this.isHandshaken
-    for (const stream of [...this.streams]) stream.handleConnectionClosed(code, isRefusal)
+    for (const stream of [...this.streams]) {
+      stream.handleConnectionClosed(code, isRefusal, isSevered)
+    }
     this.owner?.closed?.(code)
   }
 }

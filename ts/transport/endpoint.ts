@@ -174,6 +174,7 @@ export class Endpoint implements DatagramPort {
   onSettled: () => void = () => {}
   /** Streams that were released and still have bytes on their way. */
   lingering = 0
+  private isEmptyAwaited = false
   private readonly core: Core
   private readonly random: Random
   private readonly addresses: AddressBook
@@ -304,6 +305,7 @@ export class Endpoint implements DatagramPort {
     for (const object of [...this.byTag.values()]) {
       if (object instanceof Connection) object.close(CODE_ENDPOINT_CLOSED)
     }
+    this.dropStreams()
   }
 
   /** Frees the core's part. Nobody is told, neither peers nor owners. */
@@ -326,6 +328,14 @@ export class Endpoint implements DatagramPort {
         this.onError(error)
       }
     }
+    this.dropStreams()
+  }
+
+  /** Streams that outlived their connection. */
+  private dropStreams(): void {
+    for (const object of [...this.byTag.values()]) {
+      if (object instanceof Stream) object.handleEndpointGone()
+    }
   }
 
   // ── Engine ─────────────────────────────────────────────────────────────────────────────────────
@@ -342,6 +352,7 @@ export class Endpoint implements DatagramPort {
     }
     // The core keeps nothing that points into the arena: it is free again.
     this.core.receivedDone()
+    this.tellIfEmpty()
     return taken
   }
 
@@ -372,6 +383,7 @@ export class Endpoint implements DatagramPort {
     this.nowMicros = now
     this.core.exports.timeout(this.handle, now)
     this.handleEvents()
+    this.tellIfEmpty()
   }
 
   nextTimeout(): Micros {
@@ -445,6 +457,19 @@ export class Endpoint implements DatagramPort {
     }
   }
 
+  /**
+   * Whether both sides are through with every stream: one that was reset counts until the peer
+   * knows. After false, `onSettled` is called when it has become true.
+   */
+  get isEmpty(): boolean {
+    this.isEmptyAwaited = this.handle !== 0 && this.gauges().streams > 0
+    return !this.isEmptyAwaited
+  }
+
+  private tellIfEmpty(): void {
+    if (this.isEmptyAwaited && this.isEmpty) this.onSettled()
+  }
+
   // ── Inside ─────────────────────────────────────────────────────────────────────────────────────
 
   /** @internal Something may have to be sent. */
@@ -509,6 +534,7 @@ export class Endpoint implements DatagramPort {
       else if (tag === -1 && (bits & STREAM_OPENED) !== 0) {
         const parent = this.byTag.get(i32[at + (EVENT_PARENT >> 2)] as number)
         if (parent instanceof Connection) this.handleStream(handle, parent)
+        else this.core.exports.streamRelease(handle)
       }
     } catch (error) {
       this.onError(error)

@@ -25,7 +25,10 @@ export interface StreamOwner {
   writable(): void
   /** Every byte and our FIN were acknowledged. */
   finished?(): void
-  /** The peer reset the stream, or the connection is gone: CODE_…. */
+  /**
+   * The peer reset the stream, or the connection is gone: CODE_…. After the latter `read` still
+   * gives what had arrived, up to the peer's FIN, until `release` or `reset`.
+   */
   failed(code: number): void
 }
 
@@ -48,6 +51,8 @@ export class Stream {
   private isLingering = false
   private isFinishing = false
   private isFinished = false
+  /** The connection is gone; what had arrived is still there. */
+  private isSevered = false
 
   /** @internal Streams come from `Connection.openStream` and `Endpoint.onStream`. */
   constructor(connection: Connection, core: Core, handle: Handle) {
@@ -144,7 +149,7 @@ export class Stream {
     this.owner = undefined
     if (this.handle === 0) return
     const isUnread = this.readableSize > 0
-    if (this.isFinished || isUnread) {
+    if (this.isFinished || isUnread || this.isSevered) {
       this.core.exports.streamRelease(this.handle)
       this.drop()
       return
@@ -191,12 +196,24 @@ export class Stream {
     }
   }
 
-  /** @internal The connection is gone, and the core's part with it. */
-  handleConnectionClosed(code: number, isRefusal: boolean): void {
+  /**
+   * @internal The connection is gone. With `isSevered` the core keeps what had arrived until the
+   * stream is released.
+   */
+  handleConnectionClosed(code: number, isRefusal: boolean, isSevered: boolean): void {
     const owner = this.owner
-    this.drop()
+    this.isSevered = isSevered && owner !== undefined && !isRefusal
+    if (!this.isSevered) {
+      if (isSevered) this.core.exports.streamRelease(this.handle)
+      this.drop()
+    }
     if (isRefusal && owner?.refused !== undefined) owner.refused(code)
     else owner?.failed(code)
+  }
+
+  /** @internal The core's part goes with the endpoint. */
+  handleEndpointGone(): void {
+    this.drop()
   }
 
   /** @internal */

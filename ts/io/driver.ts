@@ -82,7 +82,7 @@ export class Driver implements DatagramSocketOwner {
         addresses: outgoing,
         runJobs: loop.runJobs,
         options: { burstBytes: burstOf(socket.receiveBufferBytes), ...setup.options },
-        security: { seconds: () => Date.now() / 1000, ...setup.security },
+        security: { seconds: () => Date.now() / 1000, hasAes: loop.hasAes, ...setup.security },
       })
     } catch (error) {
       socket.close()

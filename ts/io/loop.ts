@@ -103,6 +103,13 @@ export class Loop {
     return hub && ((count) => hub.runJobs(JOBS, count, VERDICTS))
   }
 
+  /** Whether those jobs may be AES-128-GCM, and the processor has instructions for it. */
+  get hasAes(): boolean {
+    if (this.hub === undefined) return false
+    const { cpu, aes128Gcm } = this.choice?.addon?.describe(false) ?? {}
+    return aes128Gcm?.available === true && (cpu?.aes === true || cpu?.armAes === true)
+  }
+
   private nativeHub(): NativeHub | undefined {
     this.choice ??= chooseBackend()
     const { addon, isForced } = this.choice

@@ -31,7 +31,7 @@ import { CRC_SIZE, SHORT_EPOCH, TAG_SIZE } from './wire'
 /** Slots of this instance that were ever filled. */
 const GENERATIONS: i32 = INSTANCE + 3076
 const NONCE: ptr = INSTANCE + 3104
-/** Four blocks: builds with SIMD write them all. */
+/** Room for all that one call of the cipher may write. */
 const BLOCKS: ptr = INSTANCE + 3136
 
 /** A link of a chain, and how many bytes of it a host gives for each direction. */

@@ -5,6 +5,8 @@ import * as assert from 'uvu/assert'
 import { punchlineErrorCodes } from '../errors.ts'
 import { SIMULATION_ERROR_CODES } from '../sim/errors.ts'
 
+const PAGES = ['README.md', 'CONTRIBUTING.md', 'SECURITY.md']
+
 const read = (path: string) => readFileSync(new URL(`../../${path}`, import.meta.url), 'utf8')
 
 test('every error code has a row in docs/errors.md, and no row is left over', () => {
@@ -15,7 +17,7 @@ test('every error code has a row in docs/errors.md, and no row is left over', ()
 
 test('commands named in the documents exist', () => {
   const { scripts } = JSON.parse(read('package.json')) as { scripts: Record<string, string> }
-  for (const path of ['README.md', 'CONTRIBUTING.md']) {
+  for (const path of PAGES) {
     for (const [, name] of read(path).matchAll(/npm (?:run )?(?:-s )?([a-z:]+)/g)) {
       if (name === 'install') continue
       assert.ok((name as string) in scripts, `${path}: npm run ${name}`)
@@ -23,8 +25,14 @@ test('commands named in the documents exist', () => {
   }
 })
 
+test('tests that SECURITY.md names as proof exist', () => {
+  const names = [...read('SECURITY.md').matchAll(/`([\w/-]+\.test\.ts)`/g)].map(([, name]) => name)
+  assert.ok(names.length > 5)
+  for (const name of names) assert.not.throws(() => read(name as string), name)
+})
+
 test('files that the documents link to exist', () => {
-  for (const path of ['README.md', 'CONTRIBUTING.md', 'docs/protocol.md', 'docs/errors.md']) {
+  for (const path of [...PAGES, 'docs/protocol.md', 'docs/errors.md']) {
     const folder = path.includes('/') ? 'docs/' : ''
     for (const [, target] of read(path).matchAll(/\]\((?!https?:)([^)#]+)(?:#[^)]*)?\)/g)) {
       const url = new URL(`../../${folder}${target}`, import.meta.url)

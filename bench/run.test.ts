@@ -83,8 +83,8 @@ test('fails when a party brings wrong bytes', async () => {
 
 test('explains options that it does not understand', async () => {
   const wrong: [args: string[], reason: string][] = [
-    [['sprint'], 'no scenario "sprint": there are stream, pingpong, connections'],
-    [['--parties', 'net,pigeon'], 'no party "pigeon": there are net, tls, dgram, punchline'],
+    [['sprint'], 'no scenario "sprint": there are stream, datagrams, pingpong, connections'],
+    [['--parties', 'net,pigeon'], 'no party "pigeon": there are net, tls, dgram, raw@uring'],
     [['--rounds', '0'], '--rounds is an integer from 1 to 1000'],
     [['--seconds', 'x'], '--seconds is a number of seconds'],
     [['--connections', '100000'], '--connections is an integer from 1 to 10000'],

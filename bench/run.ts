@@ -2,9 +2,10 @@
  * `npm run bench -- [SCENARIO …] [options]`: measures parties against each other, two processes
  * each, over the loopback interface.
  *
- *   SCENARIO            stream, pingpong, connections                      [stream]
- *   --parties LIST      names (net, tls, dgram, punchline), or paths of
- *                       modules that export a party by default             [all names]
+ *   SCENARIO            stream, datagrams, pingpong, connections           [stream]
+ *   --parties LIST      names (net, tls, dgram, punchline, punchline@TIER,
+ *                       punchline+spin, raw@TIER), or paths of modules
+ *                       that export a party by default                     [the first four]
  *   --rounds N          how often each party is measured                   [5]
  *   --seconds S         how long each time                                 [2]
  *   --warmup S          how long it runs before                            [0.5]
@@ -20,7 +21,7 @@ import { pathToFileURL } from 'node:url'
 import { parseArgs } from 'node:util'
 import { type ComparisonOrder, compare, type Row } from './lib/comparison.ts'
 import { readEnvironment } from './lib/environment.ts'
-import { PARTIES } from './lib/parties.ts'
+import { DEFAULT_PARTIES, PARTIES } from './lib/parties.ts'
 import { DEFAULT_WORKLOAD, SCENARIO_NAMES, type ScenarioName } from './lib/party.ts'
 import { describeEnvironment, describeOrder, renderRows } from './lib/report.ts'
 
@@ -57,7 +58,7 @@ function readOptions(): { orders: ComparisonOrder[]; jsonFile: string | undefine
     const { values, positionals } = parseArgs({
       allowPositionals: true,
       options: {
-        parties: { type: 'string', default: [...PARTIES.keys()].join(',') },
+        parties: { type: 'string', default: DEFAULT_PARTIES.join(',') },
         rounds: { type: 'string', default: '5' },
         seconds: { type: 'string', default: '2' },
         warmup: { type: 'string', default: '0.5' },

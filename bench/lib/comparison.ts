@@ -8,7 +8,12 @@ import { median, type Spread, spread } from './statistics.ts'
 import { measureCell, type Sample, UnavailableError } from './two-process.ts'
 
 /** Ratios are made to this party when it takes part. */
-export const REFERENCE_PARTY = 'net'
+export const REFERENCE_PARTY: Readonly<Record<ScenarioName, string>> = {
+  stream: 'net',
+  datagrams: 'dgram',
+  pingpong: 'net',
+  connections: 'net',
+}
 
 export interface ComparisonOrder {
   readonly scenario: ScenarioName
@@ -60,6 +65,23 @@ export const METRICS: Readonly<Record<ScenarioName, readonly Metric[]>> = {
     {
       name: 'sender',
       unit: 's/GB',
+      of: (sample) => sample.clientCpuSeconds * 1e9,
+      isCompared: false,
+    },
+    othersMetric,
+  ],
+  datagrams: [
+    { name: 'rate', unit: 'k/s', of: (sample) => sample.workPerSecond / 1e3, isCompared: true },
+    { name: 'CPU', unit: 'ns each', of: (sample) => sample.cpuSeconds * 1e9, isCompared: true },
+    {
+      name: 'receiver',
+      unit: 'ns each',
+      of: (sample) => sample.serverCpuSeconds * 1e9,
+      isCompared: false,
+    },
+    {
+      name: 'sender',
+      unit: 'ns each',
       of: (sample) => sample.clientCpuSeconds * 1e9,
       isCompared: false,
     },
@@ -131,14 +153,21 @@ export async function compare(
       samples,
       ...(reason !== undefined && { skipped: reason }),
       failures: failures.get(party) ?? [],
-      figures: METRICS[order.scenario].flatMap((metric) => summarize(metric, party, rounds)),
+      figures: METRICS[order.scenario].flatMap((metric) =>
+        summarize(metric, party, rounds, REFERENCE_PARTY[order.scenario]),
+      ),
       details: samples.at(-1)?.details ?? {},
     }
   })
 }
 
 /** Answers one figure, or none when no sample has it. */
-function summarize(metric: Metric, party: string, rounds: readonly Round[]): Figure[] {
+function summarize(
+  metric: Metric,
+  party: string,
+  rounds: readonly Round[],
+  referenceParty: string,
+): Figure[] {
   const values: number[] = []
   const ratios: number[] = []
   for (const round of rounds) {
@@ -147,7 +176,7 @@ function summarize(metric: Metric, party: string, rounds: readonly Round[]): Fig
     const value = metric.of(sample)
     if (Number.isNaN(value)) continue
     values.push(value)
-    const reference = round.get(REFERENCE_PARTY)
+    const reference = round.get(referenceParty)
     if (metric.isCompared && reference !== undefined) ratios.push(value / metric.of(reference))
   }
   if (values.length === 0) return []

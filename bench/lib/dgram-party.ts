@@ -21,13 +21,23 @@ import { makePattern, PATTERN_PERIOD_BYTES } from './pattern.ts'
 
 const HOST = '127.0.0.1'
 
-/** What an Ethernet frame of 1,500 bytes carries over IPv4. */
-const DATAGRAM_SIZE_BYTES = 1_472
+/** Size of the datagrams, and what one of them counts as work done. */
+interface Measure {
+  readonly sizeBytes: number
+  readonly work: number
+}
 
 // Offsets in a datagram. The sequence number of data counts datagrams from 0.
 const TYPE = 0
 const SEQUENCE = 4
 const BODY = 8
+
+/** What an Ethernet frame of 1,500 bytes carries over IPv4. */
+const BYTES_OF_STREAM: Measure = { sizeBytes: 1_472, work: 1_472 - BODY }
+const datagramsOf = (workload: Workload): Measure => ({
+  sizeBytes: workload.datagramSizeBytes,
+  work: 1,
+})
 
 const TYPE_HELLO = 1
 const TYPE_WELCOME = 2
@@ -56,8 +66,12 @@ const STALL_MS = 2_000
 export const dgramParty: Party = {
   load: async () => ({
     stream: {
-      serve: (_workload, fail) => DatagramReceiver.open(fail),
-      call: (address, _workload, fail) => DatagramSender.open(address, fail),
+      serve: (_workload, fail) => DatagramReceiver.open(BYTES_OF_STREAM, fail),
+      call: (address, _workload, fail) => DatagramSender.open(address, BYTES_OF_STREAM, fail),
+    },
+    datagrams: {
+      serve: (workload, fail) => DatagramReceiver.open(datagramsOf(workload), fail),
+      call: (address, workload, fail) => DatagramSender.open(address, datagramsOf(workload), fail),
     },
     pingpong: echoScenario((workload) => ({
       ...workload,
@@ -130,8 +144,8 @@ function watchProgress(progress: () => number, fail: Fail): NodeJS.Timeout {
 }
 
 class DatagramReceiver implements ServerRole {
-  static async open(fail: Fail): Promise<DatagramReceiver> {
-    return new DatagramReceiver(await openSocket(fail), fail)
+  static async open(measure: Measure, fail: Fail): Promise<DatagramReceiver> {
+    return new DatagramReceiver(await openSocket(fail), measure, fail)
   }
 
   readonly address: PeerAddress
@@ -139,15 +153,18 @@ class DatagramReceiver implements ServerRole {
   private readonly fail: Fail
   private readonly window: number
   private readonly creditEvery: number
-  private readonly pattern = makePattern(DATAGRAM_SIZE_BYTES)
+  private readonly measure: Measure
+  private readonly pattern: Buffer
   private readonly credit = control(TYPE_CREDIT)
   private readonly finished = deferred()
   private isConnected = false
   private nextSequence = 0
   private mismatches = 0
 
-  private constructor(socket: Socket, fail: Fail) {
+  private constructor(socket: Socket, measure: Measure, fail: Fail) {
     this.socket = socket
+    this.measure = measure
+    this.pattern = makePattern(measure.sizeBytes)
     this.fail = fail
     this.window = windowOf(socket)
     this.creditEvery = Math.max(1, Math.floor(this.window / CREDITS_PER_WINDOW))
@@ -156,7 +173,7 @@ class DatagramReceiver implements ServerRole {
   }
 
   done(): number {
-    return this.nextSequence * (DATAGRAM_SIZE_BYTES - BODY)
+    return this.nextSequence * this.measure.work
   }
 
   async finish(): Promise<Tally> {
@@ -205,7 +222,7 @@ class DatagramReceiver implements ServerRole {
 
 /** Each slot of the window has its own, unchanging bytes; one of them is looked at. */
 function isRight(datagram: Buffer, sequence: number, window: number, pattern: Buffer): boolean {
-  const at = BODY + ((sequence * 7) % (DATAGRAM_SIZE_BYTES - BODY))
+  const at = BODY + ((sequence * 7) % (datagram.length - BODY))
   return datagram[at] === pattern[slotPhase(sequence % window) + at]
 }
 
@@ -214,14 +231,19 @@ function slotPhase(slot: number): number {
 }
 
 class DatagramSender implements ClientRole {
-  static async open({ host, port }: PeerAddress, fail: Fail): Promise<DatagramSender> {
+  static async open(
+    { host, port }: PeerAddress,
+    measure: Measure,
+    fail: Fail,
+  ): Promise<DatagramSender> {
     const socket = await openSocket(fail)
     await connectSocket(socket, { host, port })
     const window = await converse(socket, control(TYPE_HELLO), TYPE_WELCOME)
-    return new DatagramSender(socket, window, fail)
+    return new DatagramSender(socket, measure, window, fail)
   }
 
   private readonly socket: Socket
+  private readonly measure: Measure
   private readonly fail: Fail
   /** One buffer per datagram in flight: it is written again only after it has arrived. */
   private readonly slots: readonly Buffer[]
@@ -230,13 +252,15 @@ class DatagramSender implements ClientRole {
   private isStopping = false
   private watch: NodeJS.Timeout | undefined
 
-  private constructor(socket: Socket, window: number, fail: Fail) {
+  private constructor(socket: Socket, measure: Measure, window: number, fail: Fail) {
     this.socket = socket
+    this.measure = measure
     this.fail = fail
-    const pattern = makePattern(DATAGRAM_SIZE_BYTES)
+    const { sizeBytes } = measure
+    const pattern = makePattern(sizeBytes)
     this.slots = Array.from({ length: window }, (_, slot) => {
       const phase = slotPhase(slot)
-      const datagram = Buffer.from(pattern.subarray(phase, phase + DATAGRAM_SIZE_BYTES))
+      const datagram = Buffer.from(pattern.subarray(phase, phase + sizeBytes))
       datagram[TYPE] = TYPE_DATA
       return datagram
     })
@@ -253,11 +277,11 @@ class DatagramSender implements ClientRole {
   }
 
   done(): number {
-    return this.sent * (DATAGRAM_SIZE_BYTES - BODY)
+    return this.sent * this.measure.work
   }
 
   details(): Readonly<Record<string, string>> {
-    return { window: `${this.slots.length} datagrams of ${DATAGRAM_SIZE_BYTES} B` }
+    return { window: `${this.slots.length} datagrams of ${this.measure.sizeBytes} B` }
   }
 
   async finish(): Promise<Tally> {

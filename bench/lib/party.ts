@@ -4,7 +4,7 @@
  * process: the server or the client.
  */
 
-export const SCENARIO_NAMES = ['stream', 'pingpong', 'connections'] as const
+export const SCENARIO_NAMES = ['stream', 'datagrams', 'pingpong', 'connections'] as const
 export type ScenarioName = (typeof SCENARIO_NAMES)[number]
 
 export interface PeerAddress {
@@ -18,6 +18,8 @@ export interface PeerAddress {
 export interface Workload {
   /** Bytes per write of `stream`. */
   readonly writeSizeBytes: number
+  /** Bytes per datagram of `datagrams`; a multiple of 4. */
+  readonly datagramSizeBytes: number
   /** Bytes per message of `pingpong` and `connections`. At least 8. */
   readonly messageSizeBytes: number
   /** How many connections `connections` has. */
@@ -28,6 +30,7 @@ export interface Workload {
 
 export const DEFAULT_WORKLOAD: Workload = Object.freeze({
   writeSizeBytes: 64 * 1024,
+  datagramSizeBytes: 1_200,
   messageSizeBytes: 64,
   connectionCount: 1_000,
   messagesInFlight: 4,
@@ -47,7 +50,7 @@ export interface Tally {
 export type Fail = (reason: string) => void
 
 export interface Role {
-  /** Work done so far at this end: bytes received, or round trips completed. */
+  /** Work done so far at this end: bytes or datagrams, or round trips completed. */
   done(): number
   /** Ends the work and waits for what is under way. The client is asked first. */
   finish(): Promise<Tally>

@@ -11,9 +11,11 @@ import type { Environment } from './environment.ts'
 
 /** Says in words what was measured. */
 export function describeOrder({ scenario, workload, rounds, ...times }: ComparisonOrder): string {
-  const { writeSizeBytes, messageSizeBytes, connectionCount, messagesInFlight } = workload
+  const { writeSizeBytes, datagramSizeBytes, messageSizeBytes } = workload
+  const { connectionCount, messagesInFlight } = workload
   const work = {
     stream: `one connection, one way, writes of ${writeSizeBytes} B`,
+    datagrams: `one way under a credit window, no protocol, ${datagramSizeBytes} B each`,
     pingpong: `one connection, one message of ${messageSizeBytes} B back and forth`,
     connections:
       `${connectionCount} connections, on each ${messagesInFlight} messages ` +
@@ -22,7 +24,7 @@ export function describeOrder({ scenario, workload, rounds, ...times }: Comparis
   return (
     `${scenario}: ${work}\n` +
     `${rounds} interleaved rounds of ${times.windowMs / 1_000} s after ${times.warmupMs / 1_000} s ` +
-    `of warm-up; median (min..max); x = median of the rounds' ratios to ${REFERENCE_PARTY}`
+    `of warm-up; median (min..max); x = median of the rounds' ratios to ${REFERENCE_PARTY[scenario]}`
   )
 }
 

@@ -3,7 +3,7 @@ import net from 'node:net'
 import tls from 'node:tls'
 import type { Party, PeerAddress } from './party.ts'
 import { makeSelfSigned } from './self-signed.ts'
-import { socketParty } from './socket-scenarios.ts'
+import { type SocketLibrary, socketParty } from './socket-scenarios.ts'
 
 const HOST = '127.0.0.1'
 
@@ -51,8 +51,12 @@ interface PunchlineNet {
   }
 }
 
-/** Punchline's own transport, as this checkout builds it. */
-export const punchlineParty: Party = socketParty(async () => {
+/** Punchline's own transport, as this checkout builds it, with settings of its environment. */
+export const punchlineParty = (settings: Readonly<Record<string, string>> = {}): Party =>
+  socketParty(() => loadPunchline(settings))
+
+async function loadPunchline(settings: Readonly<Record<string, string>>): Promise<SocketLibrary> {
+  Object.assign(process.env, settings)
   // Not a literal: the types of the build would be needed to check it.
   const specifier: string = 'punchline/net'
   const punchline: PunchlineNet = await import(specifier)
@@ -74,7 +78,7 @@ export const punchlineParty: Party = socketParty(async () => {
       return { backend, security }
     },
   }
-})
+}
 
 async function listening(
   server: net.Server,

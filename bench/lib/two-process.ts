@@ -12,6 +12,7 @@ import type { ScenarioName, Tally, Workload } from './party.ts'
 /** Which end counts the work that a rate is made of: where it arrives. */
 const COUNTED_AT: Readonly<Record<ScenarioName, 'server' | 'client'>> = {
   stream: 'server',
+  datagrams: 'server',
   pingpong: 'client',
   connections: 'client',
 }
@@ -34,7 +35,8 @@ export interface CellOrder {
   readonly overheadMs?: number
 }
 
-/** One measurement. Rates are per second; work is bytes in `stream`, round trips elsewhere. */
+/** One measurement. Rates are per second; work is bytes in `stream`, datagrams in
+ * `datagrams`, round trips elsewhere. */
 export interface Sample {
   readonly workPerSecond: number
   /** CPU seconds of both processes per unit of work; then of each. */

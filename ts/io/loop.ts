@@ -23,7 +23,7 @@ export interface LoopOptions extends CoreOptions {
   readonly backend?: BackendChoice
   /**
    * For how long after a datagram the next one is looked for without going through the event loop,
-   * milliseconds; default 0: never. Halves round trips of small messages on native tiers, and costs a
+   * milliseconds, 0 … 1,000; default: PUNCHLINE_BUSY_POLL_MS, or 0: never. Halves round trips of small messages on native tiers, and costs a
    * processor while they go to and fro.
    */
   readonly busyPollMs?: number
@@ -57,7 +57,7 @@ export class Loop {
   constructor(options: LoopOptions = {}) {
     this.core = Core.create(options)
     this.choice = options.backend
-    this.busyPollMs = options.busyPollMs ?? 0
+    this.busyPollMs = options.busyPollMs ?? busyPollOf(process.env['PUNCHLINE_BUSY_POLL_MS'])
   }
 
   add(driver: Driver): void {
@@ -235,4 +235,10 @@ export class Loop {
     }
     this.arm()
   }
+}
+
+/** What does not make sense is left alone: an environment must not keep a program from running. */
+function busyPollOf(text = ''): number {
+  const millis = Number(text)
+  return millis >= 0 ? Math.min(millis, 1_000) : 0
 }

@@ -25,7 +25,9 @@ import {
   CONFIG_STREAM_WINDOW,
   CONFIG_STREAMS_MAX,
   CONNECTION_CLOSED,
+  CONNECTION_CONFIRMED,
   CONNECTION_HANDSHAKE,
+  CONNECTION_SILENT,
   type Core,
   DESC_ADDRESS,
   DESC_LENGTH,
@@ -405,7 +407,8 @@ export class Endpoint implements DatagramPort {
     return this.options
   }
 
-  private handleEvents(): void {
+  /** @internal Tells what is pending. */
+  handleEvents(): void {
     if (this.isHandling) return
     this.isHandling = true
     try {
@@ -451,8 +454,9 @@ export class Endpoint implements DatagramPort {
       connection.handleClosed(code)
       return
     }
+    if ((bits & CONNECTION_SILENT) !== 0) connection.owner?.silent?.()
     if ((bits & CONNECTION_HANDSHAKE) !== 0) this.handleAnswer(connection)
-    else {
+    if ((bits & CONNECTION_CONFIRMED) !== 0) {
       connection.handleOpened()
       this.owner.connection?.(connection)
     }

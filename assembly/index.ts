@@ -142,6 +142,7 @@ import {
   ST_PORT,
   streamsDestroy,
   streamsEstablished,
+  streamsSever,
 } from './stream'
 import {
   streamConsume as consume,
@@ -480,6 +481,13 @@ export function connectionClose(cn: ptr, now: f64, code: i32): void {
   streamsDestroy(cn)
   release(cn)
   if (state === STATE_CONNECTING || state === STATE_HALF_OPEN) bury(cn, code)
+}
+
+/** The peer is known to be gone: CONNECTION_CLOSED follows. */
+export function connectionLose(cn: ptr, code: i32): void {
+  if (!isA(cn, TAG_CONNECTION) || r32(cn + CN_STATE) >= STATE_CLOSING) return
+  streamsSever(cn)
+  bury(cn, code)
 }
 
 /** After CONNECTION_CLOSED: the handle must not be used any more. */

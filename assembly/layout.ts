@@ -141,8 +141,10 @@ export const KIND_STREAM: i32 = 2
 export const CONNECTION_HANDSHAKE: i32 = 1
 /** The peer proved that it has our handshake answer: it sent a protected packet. */
 export const CONNECTION_CONFIRMED: i32 = 2
-/** The connection is over; EVENT_CODE says why. All its streams are gone with it. */
+/** The connection is over; EVENT_CODE says why. What its streams had received can still be read. */
 export const CONNECTION_CLOSED: i32 = 4
+/** Two probes in a row were not answered: the peer may be gone. */
+export const CONNECTION_SILENT: i32 = 8
 
 /** The peer opened this stream and waits for `streamAccept` or `streamRefuse`. */
 export const STREAM_OPENED: i32 = 1

@@ -15,8 +15,13 @@ import {
   probeTimeout,
   wantSend,
 } from './connection'
-import { count, ENDPOINT } from './endpoint'
-import { COUNT_PACKETS_LOST, COUNT_PACKETS_SPURIOUS, COUNT_PROBES } from './layout'
+import { count, ENDPOINT, tell } from './endpoint'
+import {
+  CONNECTION_SILENT,
+  COUNT_PACKETS_LOST,
+  COUNT_PACKETS_SPURIOUS,
+  COUNT_PROBES,
+} from './layout'
 import {
   advanceBase,
   dropRecords,
@@ -247,6 +252,7 @@ export function detectLosses(cn: ptr, path: ptr, now: f64): void {
 export function probe(cn: ptr, path: ptr, now: f64): void {
   add32(path + PATH_PROBE_COUNT, 1)
   w32(path + PATH_PROBES, 2)
+  if (r32(path + PATH_PROBE_COUNT) === 2) tell(cn, CONNECTION_SILENT)
   addf64(cn + CN_COUNT_PROBES, 1.0)
   count(r32(cn + ENDPOINT), COUNT_PROBES, 1.0)
   // Also when nothing can leave: the next timeout counts from here, or it would be due at once.

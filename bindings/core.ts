@@ -80,6 +80,7 @@ export interface CoreExports {
   connectionRefuse(connection: Handle, code: number): void
   connectionIds(connection: Handle): void
   connectionClose(connection: Handle, now: number, code: number): void
+  connectionLose(connection: Handle, code: number): void
   connectionRelease(connection: Handle): void
   connectionKeepAlive(connection: Handle, micros: number): void
   connectionAddress(connection: Handle): void

@@ -124,6 +124,7 @@ const FLOATS = [
 /** Exports that take one handle of a stream or connection, and numbers after it. */
 const HANDLE_CALLS: readonly (readonly [name: string, numbers: number])[] = [
   ['connectionMessage', 0],
+  ['connectionLose', 1],
   ['connectionRelease', 0],
   ['connectionAddress', 0],
   ['connectionFigures', 0],

@@ -1,5 +1,5 @@
 /** What goes wrong on real sockets: each gets the error that `node:net` would give, or is counted. */
-import { fork } from 'node:child_process'
+import { type ChildProcess, fork } from 'node:child_process'
 import { createSocket } from 'node:dgram'
 import { once } from 'node:events'
 import { fileURLToPath } from 'node:url'
@@ -145,26 +145,85 @@ test('a peer that never answers is ETIMEDOUT after connectTimeoutMs', async () =
   assert.is(error.code, 'ETIMEDOUT')
 })
 
-test('a killed peer is noticed', async () => {
-  configure({ endpoint: { idleTimeoutMs: 1500, keepAliveMs: 300 } })
+/** Runs `use` with a process that echoes; ends it in any case. */
+async function withEchoProcess(use: (child: ChildProcess, port: number) => Promise<void>) {
   const child = fork(fileURLToPath(new URL('./testing/echo-process.ts', import.meta.url)), {
     execArgv: ['--import', 'tsx'],
   })
   try {
     const [port] = (await within(once(child, 'message'), 'port of the child')) as [number]
-    const socket = dial(port)
-    await within(once(socket, 'connect'), 'connect')
-    socket.write('x')
-    await within(once(socket, 'data'), 'echo')
-    const failed = failureOf(socket)
-    child.kill('SIGKILL')
-    const error = await failed
-    assert.is(error.message, 'read ETIMEDOUT')
-    assert.is(error.code, 'ETIMEDOUT')
+    await use(child, port)
   } finally {
     child.kill('SIGKILL')
     configure({ endpoint: {} })
   }
+}
+
+for (const [what, signal, code] of [
+  ['a killed peer has reset its connections', 'SIGKILL', 'ECONNRESET'],
+  ['a peer that falls silent is noticed', 'SIGSTOP', 'ETIMEDOUT'],
+] as const) {
+  test(what, async () => {
+    configure({ endpoint: { idleTimeoutMs: 1500, keepAliveMs: 300 } })
+    await withEchoProcess(async (child, port) => {
+      const socket = dial(port)
+      await within(once(socket, 'connect'), 'connect')
+      socket.write('x')
+      await within(once(socket, 'data'), 'echo')
+      const failed = failureOf(socket)
+      child.kill(signal)
+      const error = await failed
+      assert.is(error.message, `read ${code}`)
+      assert.is(error.code, code)
+    })
+  })
+}
+
+test('what a peer sent before its process ended is read afterwards', async () => {
+  await withEchoProcess(async (child, port) => {
+    const socket = dial(port, { allowHalfOpen: true })
+    socket.on('error', (error) => received.push(Buffer.from(error.message)))
+    const received: Buffer[] = []
+    socket.pause()
+    socket.end(Buffer.alloc(50_000, 'x'))
+    await within(once(socket, 'finish'), 'finish')
+    const exited = once(child, 'exit')
+    child.send('leave')
+    await within(exited, 'exit of the child')
+    socket.on('data', (data: Buffer) => received.push(data))
+    socket.resume()
+    await within(once(socket, 'close'), 'close')
+    assert.is(Buffer.concat(received).length, 50_000)
+    assert.ok(socket.readableEnded)
+  })
+})
+
+test('a connection that is reset as soon as it is accepted was open', async () => {
+  // The server's last socket and its listener go in the same turn: nobody may miss the reset.
+  const server = await listen((socket) => {
+    server.close()
+    socket.resetAndDestroy()
+  })
+  const socket = dial(portOf(server))
+  let isOpened = false
+  socket.once('connect', () => {
+    isOpened = true
+  })
+  const error = await failureOf(socket)
+  assert.is(error.message, 'read ECONNRESET')
+  assert.ok(isOpened)
+})
+
+test('the address that means any is this machine', async () => {
+  const server = await listen((socket) => socket.end())
+  const socket = dial(portOf(server), { host: '0.0.0.0' })
+  await within(once(socket, 'connect'), 'connect')
+  assert.is(socket.remoteAddress, '127.0.0.1')
+  socket.destroy()
+  await close(server)
+  const port = await freePort()
+  const error = await failureOf(dial(port, { host: '0.0.0.0' }))
+  assert.is(error.message, `connect ECONNREFUSED 0.0.0.0:${port}`)
 })
 
 test('corrupted, foreign and other-version packets are dropped and counted', async () => {

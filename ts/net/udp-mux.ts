@@ -27,6 +27,9 @@ import { type LineHome, UdpLine } from './udp-line.ts'
 const PORT_FIRST = 49_152
 const PORT_LAST = 65_535
 
+/** How long the network is asked for a silent peer. */
+const INQUIRY_MS = 3_000
+
 /** A peer that this mux has dialled. */
 interface Peer {
   readonly connection: Connection
@@ -77,7 +80,10 @@ export class UdpMux implements LineHome {
     this.driver.endpoint.onSettled = () => this.settle()
     this.driver.endpoint.owner = {
       stream: (stream) => this.incoming(stream),
-      connection: (connection) => owner.secured(connection.security),
+      connection: (connection) => {
+        connection.owner = { silent: () => this.inquire(connection) }
+        owner.secured(connection.security)
+      },
     }
     this.refChanged()
   }
@@ -248,6 +254,9 @@ export class UdpMux implements LineHome {
           route.close()
           this.muxOwner.secured(connection?.security)
         },
+        silent: () => {
+          if (connection !== undefined) this.inquire(connection)
+        },
         closed: () => {
           route.close()
           if (this.peers.get(key)?.connection === connection) this.peers.delete(key)
@@ -270,6 +279,20 @@ export class UdpMux implements LineHome {
     }
     this.peers.set(key, peer)
     return peer
+  }
+
+  /**
+   * Nothing is heard of a peer: its machine may say that nobody is there any more, as a killed
+   * program's kernel resets its connections.
+   */
+  private inquire(connection: Connection): void {
+    const { address, port } = connection.remote
+    const route = new Route(address, port, address.includes(':') ? 6 : 4, {
+      refused: () => connection.lose(CODE_RESET),
+      unreachable() {},
+    })
+    route.ask()
+    setTimeout(() => route.close(), INQUIRY_MS).unref()
   }
 
   /** A port that no live line to this peer reports: the real one first. */

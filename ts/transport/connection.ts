@@ -27,6 +27,8 @@ import { Stream, type StreamOwner } from './stream.ts'
 export interface ConnectionOwner {
   /** The handshake is through. */
   opened?(): void
+  /** Probes are not answered: the peer may be gone. Told once per silence. */
+  silent?(): void
   /** The connection is over, CODE_…; its streams were told before. */
   closed?(code: number): void
 }
@@ -142,6 +144,13 @@ export class Connection {
     this.core.exports.connectionClose(this.handle, this.endpoint.now, code)
     this.finishClosing(code)
     this.endpoint.work()
+  }
+
+  /** The peer is known to be gone: what it sent can still be read, nobody is told. */
+  lose(code: number): void {
+    if (this.handle === 0) return
+    this.core.exports.connectionLose(this.handle, code)
+    this.endpoint.handleEvents()
   }
 
   figures(): ConnectionFigures {

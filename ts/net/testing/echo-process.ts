@@ -1,10 +1,17 @@
-/** A child process that echoes over UDP until it is killed; tells its parent the port. */
+/**
+ * A child process that echoes over UDP until it is killed, or told to leave: then it ends by itself
+ * when its last socket is closed. It tells its parent the port.
+ */
 import net from '../index.ts'
 
-const server = net.createServer((socket) => {
+const server = net.createServer({ allowHalfOpen: true }, (socket) => {
   socket.on('error', () => {})
   socket.pipe(socket)
 })
 server.listen({ port: 0, host: '127.0.0.1', transport: 'udp' } as never, () => {
   process.send?.((server.address() as { port: number }).port)
+})
+process.once('message', () => {
+  server.close()
+  process.disconnect?.()
 })

@@ -133,7 +133,7 @@ export const REPLY_FROM: i32 = 40
 export const REPLY_LENGTH: i32 = 48
 export const REPLY_MESSAGE: i32 = 52
 export const REPLY_SIZE: i32 = 72
-export const REPLIES_MAX: i32 = 32
+export const REPLIES_MAX: i32 = 256
 
 /** Quotas count inside an instance: endpoints themselves are charged to this owner. */
 const ROOT: i32 = INSTANCE + 1024

@@ -501,16 +501,8 @@ export class Endpoint implements DatagramPort {
     return bytes
   }
 
-<<<<<<< HEAD
-  private handleEvents(): void {
-=======
-  private parameters(): TransportParameters {
-    return this.options
-  }
-
   /** @internal Tells what is pending. */
   handleEvents(): void {
->>>>>>> refs/heads/net
     if (this.isHandling) return
     this.isHandling = true
     try {
@@ -559,12 +551,8 @@ export class Endpoint implements DatagramPort {
       connection.handleClosed(code)
       return
     }
-<<<<<<< HEAD
-    if ((bits & CONNECTION_HANDSHAKE) !== 0) this.handleMessage(connection)
-=======
     if ((bits & CONNECTION_SILENT) !== 0) connection.owner?.silent?.()
-    if ((bits & CONNECTION_HANDSHAKE) !== 0) this.handleAnswer(connection)
->>>>>>> refs/heads/net
+    if ((bits & CONNECTION_HANDSHAKE) !== 0) this.handleMessage(connection)
     if ((bits & CONNECTION_CONFIRMED) !== 0) {
       connection.handleOpened()
       this.owner.connection?.(connection)

@@ -376,6 +376,18 @@ test('one network gets its share only while there are many', async () => {
   rig.close()
 })
 
+test('a thousand connections a second from one address are nothing special', async () => {
+  const { rig, client, server } = await pair({ halfOpenMax: 4096 }, fast)
+  const connections = Array.from({ length: 1000 }, () => {
+    rig.runFor(1000)
+    return client.connect(server)
+  })
+  assert.ok(rig.run(() => connections.every(({ isOpen }) => isOpen), SECOND))
+  assert.is(server.counter(COUNT_RETRIES_SENT), 0)
+  assert.is(server.counter(COUNT_DROPPED_RATE), 0)
+  rig.close()
+})
+
 test('never more than three times what came from an address that is not proven', async () => {
   const { rig, client, server } = await pair({ halfOpenMax: 200 }, fast)
   const random = new SeededRandom(6)

@@ -51,11 +51,16 @@ interface Group {
 
 /** Measures everything; throws when any contender gives a wrong result. */
 export async function runMicro(options: MicroOptions = MICRO_DEFAULTS): Promise<Group[]> {
-  const aead: Question = { title: AEAD_TITLE, contenders: aeadContenders(AEAD_SIZE), lengthen: 16 }
-  const rounds = [...SIZES.flatMap(questions), aead].map(({ title, contenders, lengthen = 1 }) => {
-    const roundMs = options.roundMs * lengthen
-    return { title, contenders, results: measure(contenders, { ...options, roundMs }) }
-  })
+  const aead: Question = { title: AEAD_TITLE, contenders: aeadContenders(AEAD_SIZE), isLong: true }
+  const rounds = [...SIZES.flatMap(questions), aead].map(
+    ({ title, contenders, isLong = false }) => {
+      return {
+        title,
+        contenders,
+        results: measure(contenders, isLong ? lengthened(options) : options),
+      }
+    },
+  )
   const groups: Group[] = []
   for (const { title, contenders, results } of rounds) {
     const combined: (MicroResult & BenchmarkResult)[] = []
@@ -71,8 +76,12 @@ export async function runMicro(options: MicroOptions = MICRO_DEFAULTS): Promise<
 interface Question {
   readonly title: string
   readonly contenders: Contender[]
-  /** Times the usual length of a round: long enough for everybody's garbage to be collected in it. */
-  readonly lengthen?: number
+  /** Whether a contender makes garbage: each round must be long enough to collect some, too. */
+  readonly isLong?: boolean
+}
+
+function lengthened({ rounds, roundMs, ...others }: MicroOptions): MicroOptions {
+  return { ...others, rounds: Math.max(3, rounds >> 2), roundMs: roundMs * 64 }
 }
 
 function questions(size: number): Question[] {

@@ -8,6 +8,7 @@ import {
   count,
   ENDPOINT,
   EP_CIDS,
+  EP_CONGESTION,
   EP_CONNECTION_COUNT,
   EP_CONNECTION_WINDOW,
   EP_CONNECTIONS,
@@ -28,7 +29,14 @@ import {
 } from './endpoint'
 import { CONNECTION_CLOSED, COUNT_CONNECTIONS_CLOSED } from './layout'
 import { give, OWNER_PARENT, OWNER_QUOTA, take } from './pages'
-import { PATH_RTT_SMOOTHED, PATH_RTT_VARIANCE, pathCreate, pathFree } from './path'
+import {
+  PATH_IN_FLIGHT_COUNT,
+  PATH_LAST_ELICITING,
+  PATH_RTT_SMOOTHED,
+  PATH_RTT_VARIANCE,
+  pathCreate,
+  pathFree,
+} from './path'
 import { add32, fill, maxf, minf, mini, type ptr, r32, rf64, w32, wf64 } from './prelude'
 import { rangesClear } from './ranges'
 import { tableAdd, tableFind, tableRemove } from './table'
@@ -62,6 +70,8 @@ const CN_TOLD: i32 = 16
 export const CN_SAY_CLOSE: i32 = 32
 /** The handshake message is due. */
 export const CN_SAY_HANDSHAKE: i32 = 64
+/** The peer knows that its limit for the connection holds us back. */
+export const CN_SAID_BLOCKED: i32 = 65536
 
 export const CN_TIMER: i32 = 40
 const CN_NEXT: i32 = 64
@@ -135,6 +145,8 @@ export const CN_RETRY_AT: i32 = 424
 export const CN_SEND_PAGES: i32 = 432
 /** How many streams the peer has opened. */
 export const CN_STREAMS_SEEN: i32 = 440
+/** The peer's credit holds something back: 1, and 1 more for each time we asked again. */
+export const CN_BLOCKED: i32 = 444
 const CN_SIZE: i32 = 448
 
 /** RFC 9002 §6.2.2: round-trip time before the first sample. */
@@ -190,7 +202,7 @@ export function connectionCreate(
     give(ep, cn, CN_SIZE)
     return 0
   }
-  congestionInit(path)
+  congestionInit(path, r32(ep + EP_CONGESTION))
   w32(cn + CN_PATHS, path)
   const first: ptr = r32(ep + EP_CONNECTIONS)
   w32(cn + CN_NEXT, first)
@@ -366,6 +378,16 @@ export function probeTimeout(cn: ptr, path: ptr): f64 {
   if (smoothed === 0.0) return RTT_INITIAL * 3.0
   const variance: f64 = maxf(rf64(path + PATH_RTT_VARIANCE) * 4.0, GRANULARITY)
   return smoothed + variance + rf64(cn + CN_PEER_ACK_DELAY)
+}
+
+/**
+ * When to tell the peer again that its credit holds us back. With nothing in flight nothing else
+ * would find out that what it granted was lost.
+ */
+export function blockedDeadline(cn: ptr, path: ptr): f64 {
+  const asked: i32 = r32(cn + CN_BLOCKED)
+  if (asked === 0 || r32(path + PATH_IN_FLIGHT_COUNT) > 0) return Infinity
+  return rf64(path + PATH_LAST_ELICITING) + probeInterval(cn, path, asked - 1)
 }
 
 /** With back-off: doubled for each probe in a row. */

@@ -2,10 +2,12 @@
  * Receiving: descriptors become datagrams, datagrams become packets of connections, or answers to
  * strangers. Nothing that a datagram says can make this throw.
  */
+import { ackWanted } from './acknowledge'
 import { emptyDeadline, HALF_OPEN_TIMEOUT, nextDeadline } from './builder'
 import {
   addControl,
   arm,
+  blockedDeadline,
   bury,
   CN_CONFIRMED,
   CN_CONNECT_TIMEOUT,
@@ -93,9 +95,10 @@ import {
   RX_ARENA_SIZE,
   RX_DESC,
 } from './layout'
+import { paceDeadline } from './pacer'
 import { take } from './pages'
 import {
-  PATH_ACK_PENDING,
+  PATH_ACK_DUE,
   PATH_FLOOR,
   PATH_IN_FLIGHT_COUNT,
   PATH_LARGEST_RECEIVED,
@@ -105,7 +108,7 @@ import {
   PATH_PROBE_COUNT,
   PATH_RECEIVED,
 } from './path'
-import { add32, addf64, copy, fill, maxf, type ptr, r8, r16, r32, rf64, w32, wf64 } from './prelude'
+import { addf64, copy, fill, maxf, type ptr, r8, r16, r32, rf64, w32, wf64 } from './prelude'
 import {
   RANGE_END,
   RANGES_COUNT,
@@ -114,9 +117,9 @@ import {
   rangesContain,
   rangesDropHead,
 } from './ranges'
-import { detectLosses, probe } from './recovery'
+import { detectLosses, probe, sampleHandshake } from './recovery'
 import { streamsDestroy, streamsEstablished } from './stream'
-import { relieve } from './stream-send'
+import { askForCredit, relieve } from './stream-send'
 import { tableFind } from './table'
 import { wheelNext, wheelPop } from './wheel'
 import {
@@ -263,7 +266,7 @@ function shortPacket(ep: ptr, now: f64, desc: ptr, p: ptr, size: i32): void {
   }
   if ((result & CLOSED) !== 0) return
   noteReceived(cn, path, number, now)
-  if ((result & ELICITING) !== 0) add32(path + PATH_ACK_PENDING, 1)
+  if ((result & ELICITING) !== 0) ackWanted(cn, path, number, largest, now)
   wantSend(cn)
 }
 
@@ -288,6 +291,7 @@ function forgetLowest(cn: ptr, path: ptr): void {
 function confirm(ep: ptr, cn: ptr): void {
   w32(cn + CN_FLAGS, r32(cn + CN_FLAGS) | CN_CONFIRMED)
   if ((r32(cn + CN_FLAGS) & CN_IS_CLIENT) !== 0) return
+  sampleHandshake(cn, r32(cn + CN_PATHS), rf64(cn + CN_LAST_HEARD))
   setState(cn, STATE_ESTABLISHED)
   forgetOriginal(cn)
   dropMessage(cn, CN_MESSAGE_OUT)
@@ -516,6 +520,15 @@ function expired(cn: ptr, now: f64): void {
     return
   }
   const path: ptr = r32(cn + CN_PATHS)
+  if (now >= rf64(path + PATH_ACK_DUE) || now >= paceDeadline(path)) {
+    wantSend(cn)
+    return
+  }
+  if (now >= blockedDeadline(cn, path)) {
+    askForCredit(cn)
+    wantSend(cn)
+    return
+  }
   const lossTime: f64 = rf64(path + PATH_LOSS_TIME)
   if (lossTime > 0.0) {
     if (now >= lossTime) detectLosses(cn, path, now)

@@ -9,6 +9,7 @@ import {
   CODE_RESET,
   CONFIG_ACK_DELAY,
   CONFIG_BURST_BYTES,
+  CONFIG_CONGESTION,
   CONFIG_CONNECT_TIMEOUT,
   CONFIG_CONNECTION_WINDOW,
   CONFIG_CONNECTIONS_MAX,
@@ -67,7 +68,7 @@ import {
   SUITE_NONE,
   type TransportParameters,
 } from './handshake.ts'
-import { type EndpointOptions, resolveEndpointOptions } from './options.ts'
+import { CONGESTION_CONTROLLERS, type EndpointOptions, resolveEndpointOptions } from './options.ts'
 import { Stream } from './stream.ts'
 
 export interface EndpointSetup {
@@ -158,6 +159,7 @@ export class Endpoint implements DatagramPort {
     core.setParam(CONFIG_EMPTY_TIMEOUT, options.emptyTimeoutMs * 1000)
     core.setParam(CONFIG_ACK_DELAY, options.ackDelayMicros)
     core.setParam(CONFIG_BURST_BYTES, options.burstBytes)
+    core.setParam(CONFIG_CONGESTION, CONGESTION_CONTROLLERS.indexOf(options.congestion))
     core.setParam(CONFIG_LISTENING, 0)
     core.setParam(CONFIG_SEED_LOW, this.random.u32() >>> 1)
     core.setParam(CONFIG_SEED_HIGH, this.random.u32() >>> 1)

@@ -8,5 +8,10 @@ export {
   type EndpointOwner,
   type EndpointSetup,
 } from './endpoint.ts'
-export { ENDPOINT_DEFAULTS, type EndpointOptions, resolveEndpointOptions } from './options.ts'
+export {
+  type CongestionController,
+  ENDPOINT_DEFAULTS,
+  type EndpointOptions,
+  resolveEndpointOptions,
+} from './options.ts'
 export { Stream, type StreamOwner } from './stream.ts'

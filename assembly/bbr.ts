@@ -78,6 +78,8 @@ const GAIN_LESS: f64 = 0.75
 /** Of the window: acknowledgements may come late and several at a time. */
 const GAIN_WINDOW: f64 = 2.0
 const GAIN_WINDOW_CAREFUL: f64 = 1.4
+/** On their way to the network, on top of what it holds. */
+const TRAINS: f64 = 3.0
 const GAIN_WINDOW_PROBE_RTT: f64 = 0.5
 const PACKETS_MIN: f64 = 4.0
 /** STARTUP ends when the bandwidth grows by less than this in three rounds. */
@@ -89,6 +91,7 @@ const PROBE_RTT_TIME: f64 = 200000.0
 const LOSS_CAREFUL: f64 = 0.02
 const LOSS_STARTUP: f64 = 0.15
 const LOST_PACKETS_MIN: f64 = 4.0
+const CAREFUL_ROUNDS_MAX: i32 = 16
 
 export function bbrInit(path: ptr): void {
   wf64(path + MIN_RTT, Infinity)
@@ -160,7 +163,7 @@ function round(path: ptr): void {
   wf64(path + ROUND_END, delivered)
   wf64(path + ROUND_START, delivered)
   wf64(path + ROUND_LOST, 0.0)
-  if (share > LOSS_CAREFUL) w32(path + CAREFUL_ROUNDS, PHASES)
+  if (share > LOSS_CAREFUL) w32(path + CAREFUL_ROUNDS, CAREFUL_ROUNDS_MAX)
   else if (r32(path + CAREFUL_ROUNDS) > 0) add32(path + CAREFUL_ROUNDS, -1)
   const rounds: i32 = add32(path + ROUNDS, 1)
   const isPhased: bool = r32(path + STATE) === PROBE_BANDWIDTH
@@ -271,16 +274,16 @@ function probeRttWindow(path: ptr): f64 {
 }
 
 function setWindow(path: ptr): void {
-  const state: i32 = r32(path + STATE)
   const isFound: bool = r32(path + FLAT_ROUNDS) < 0
-  let window: f64 = rf64(path + PATH_WINDOW) + rf64(path + SAMPLE_ACKED)
-  let windowGain: f64 = isFound ? GAIN_WINDOW : GAIN_STARTUP
-  if (isFound && r32(path + CAREFUL_ROUNDS) > 0) windowGain = GAIN_WINDOW_CAREFUL
-  const target: f64 = maxf(pathBytes(path, windowGain) + trainBytes(path) * 3.0, fewPackets(path))
-  if (isFound) window = minf(window, target)
-  else if (rf64(path + PATH_WINDOW) >= target && rf64(path + PATH_DELIVERED) >= WINDOW_INITIAL) {
-    window = rf64(path + PATH_WINDOW)
-  }
-  if (state === PROBE_RTT) window = minf(window, probeRttWindow(path))
-  wf64(path + PATH_WINDOW, minf(window, WINDOW_MAX))
+  const isCareful: bool = isFound && r32(path + CAREFUL_ROUNDS) > 0
+  const volume: f64 = isCareful
+    ? pathBytes(path, GAIN_WINDOW_CAREFUL)
+    : pathBytes(path, GAIN_WINDOW) + trainBytes(path) * TRAINS
+  const target: f64 = maxf(volume, fewPackets(path))
+  const window: f64 = rf64(path + PATH_WINDOW)
+  let wider: f64 = window + rf64(path + SAMPLE_ACKED)
+  // In STARTUP the target grows with what arrives: until it does, the window keeps what it has.
+  wider = isFound ? minf(wider, target) : minf(wider, maxf(window, target))
+  if (r32(path + STATE) === PROBE_RTT) wider = minf(wider, probeRttWindow(path))
+  wf64(path + PATH_WINDOW, minf(wider, WINDOW_MAX))
 }

@@ -64,9 +64,11 @@ const PROBE_RTT_ROUND: i32 = PATH_MODEL + 80
 /** The least round trip in PROBE_RTT, and the window before it. */
 const PROBE_RTT_LEAST: i32 = PATH_MODEL + 112
 const WINDOW_BEFORE: i32 = PATH_MODEL + 120
-/** Bytes lost in this round, and delivered before it. */
-const ROUND_LOST: i32 = PATH_MODEL + 88
-const ROUND_START: i32 = PATH_MODEL + 96
+/** Bandwidth when the first phase began. */
+const PHASE_BANDWIDTH: i32 = PATH_MODEL + 128
+/** Bytes lost since so many were delivered. */
+const LOSS_BYTES: i32 = PATH_MODEL + 88
+const LOSS_SINCE: i32 = PATH_MODEL + 96
 /** Rounds for which the smaller window holds. */
 const CAREFUL_ROUNDS: i32 = PATH_MODEL + 104
 
@@ -75,6 +77,13 @@ const GAIN_STARTUP: f64 = 2.885
 const GAIN_DRAIN: f64 = 0.347
 const GAIN_MORE: f64 = 1.25
 const GAIN_LESS: f64 = 0.75
+/** Of the bandwidth, so that more is tried at once. */
+const GROWN: f64 = 1.15
+/** Less, for so many round trips at most: what is still there is not our queue … */
+const LESS_MAX: f64 = 3.0
+/** … or the path's round trip is so many times longer than it was so long ago. */
+const RTT_DOUBTFUL: f64 = 2.5
+const MIN_RTT_DOUBTFUL: f64 = 5000000.0
 /** Of the window: acknowledgements may come late and several at a time. */
 const GAIN_WINDOW: f64 = 2.0
 const GAIN_WINDOW_CAREFUL: f64 = 1.4
@@ -87,10 +96,10 @@ const GROWTH: f64 = 1.25
 const FLAT_ROUNDS_MAX: i32 = 3
 const MIN_RTT_LIFE: f64 = 1e7
 const PROBE_RTT_TIME: f64 = 200000.0
-/** More loss than this in a round of some packets is worth care; much more ends STARTUP. */
+/** More loss than this of so many packets is worth care for some rounds; much more ends STARTUP. */
 const LOSS_CAREFUL: f64 = 0.02
 const LOSS_STARTUP: f64 = 0.15
-const LOST_PACKETS_MIN: f64 = 4.0
+const LOSS_PACKETS_MIN: f64 = 100.0
 const CAREFUL_ROUNDS_MAX: i32 = 16
 
 export function bbrInit(path: ptr): void {
@@ -114,11 +123,11 @@ function fewPackets(path: ptr): f64 {
 }
 
 export function bbrLost(path: ptr, bytes: f64): void {
-  addf64(path + ROUND_LOST, bytes)
+  addf64(path + LOSS_BYTES, bytes)
 }
 
 export function bbrCollapsed(path: ptr): void {
-  wf64(path + ROUND_LOST, 0.0)
+  wf64(path + LOSS_BYTES, 0.0)
 }
 
 export function bbrAcked(path: ptr, now: f64): void {
@@ -155,22 +164,30 @@ function forgetBandwidth(path: ptr): void {
 }
 
 function round(path: ptr): void {
-  const delivered: f64 = rf64(path + PATH_DELIVERED)
-  const arrived: f64 = delivered - rf64(path + ROUND_START)
-  const lost: f64 = rf64(path + ROUND_LOST)
-  const isMany: bool = lost >= LOST_PACKETS_MIN * f64(r32(path + PATH_PACKET_BYTES))
-  const share: f64 = isMany ? lost / (lost + arrived) : 0.0
-  wf64(path + ROUND_END, delivered)
-  wf64(path + ROUND_START, delivered)
-  wf64(path + ROUND_LOST, 0.0)
-  if (share > LOSS_CAREFUL) w32(path + CAREFUL_ROUNDS, CAREFUL_ROUNDS_MAX)
-  else if (r32(path + CAREFUL_ROUNDS) > 0) add32(path + CAREFUL_ROUNDS, -1)
+  wf64(path + ROUND_END, rf64(path + PATH_DELIVERED))
+  const lossShare: f64 = measureLoss(path)
   const rounds: i32 = add32(path + ROUNDS, 1)
   const isPhased: bool = r32(path + STATE) === PROBE_BANDWIDTH
   if (!isPhased && rounds >= PHASES) forgetBandwidth(path)
   if (r32(path + STATE) === STARTUP && r32(path + SAMPLE_IS_LIMITED) === 0) {
-    watchGrowth(path, share)
+    watchGrowth(path, lossShare)
   }
+}
+
+/** Share of what left that was lost, over a round or as many as make it mean something; else 0. */
+function measureLoss(path: ptr): f64 {
+  if (r32(path + CAREFUL_ROUNDS) > 0) add32(path + CAREFUL_ROUNDS, -1)
+  const delivered: f64 = rf64(path + PATH_DELIVERED)
+  const lost: f64 = rf64(path + LOSS_BYTES)
+  const sent: f64 = delivered - rf64(path + LOSS_SINCE) + lost
+  const packet: f64 = f64(r32(path + PATH_PACKET_BYTES))
+  if (sent < LOSS_PACKETS_MIN * packet) return 0.0
+  wf64(path + LOSS_SINCE, delivered)
+  wf64(path + LOSS_BYTES, 0.0)
+  // One or two are chance.
+  const share: f64 = lost > packet * 2.0 ? lost / sent : 0.0
+  if (share > LOSS_CAREFUL) w32(path + CAREFUL_ROUNDS, CAREFUL_ROUNDS_MAX)
+  return share
 }
 
 /** STARTUP ends when more in flight makes nothing faster. */
@@ -185,6 +202,14 @@ function watchGrowth(path: ptr, lossShare: f64): void {
   if (isOver) w32(path + FLAT_ROUNDS, -1)
 }
 
+/** A round trip this near to the least proves it again. */
+const NEAR_RTT: f64 = 1.0625
+const NEAR_MICROS: f64 = 1000.0
+
+function hasQueue(path: ptr): bool {
+  return rf64(path + PATH_RTT_LATEST) > rf64(path + MIN_RTT) * NEAR_RTT + NEAR_MICROS
+}
+
 /** The least round trip of ten seconds; when it was not seen for so long, it is looked for. */
 function measureRtt(path: ptr, now: f64): void {
   const latest: f64 = rf64(path + PATH_RTT_LATEST)
@@ -192,7 +217,7 @@ function measureRtt(path: ptr, now: f64): void {
   const isOld: bool = now > rf64(path + MIN_RTT_AT) + MIN_RTT_LIFE
   if (latest < least) wf64(path + MIN_RTT, latest)
   // The last packet of a train waits for its fellows: that near, the least is proven again.
-  if (latest <= least * NEAR_RTT + NEAR_MICROS) wf64(path + MIN_RTT_AT, now)
+  if (!hasQueue(path)) wf64(path + MIN_RTT_AT, now)
   else if (isOld && r32(path + STATE) !== PROBE_RTT) {
     w32(path + STATE, PROBE_RTT)
     wf64(path + PROBE_RTT_END, 0.0)
@@ -218,10 +243,6 @@ function measureRtt(path: ptr, now: f64): void {
   else w32(path + STATE, STARTUP)
 }
 
-/** A round trip this near to the least proves it again. */
-const NEAR_RTT: f64 = 1.0625
-const NEAR_MICROS: f64 = 1000.0
-
 // ── Phases ───────────────────────────────────────────────────────────────────────────────────────
 
 /** Enters the phases at any but the second, so that flows that share a link do not march in step. */
@@ -230,22 +251,41 @@ function probeBandwidth(path: ptr, now: f64): void {
   const phase: i32 = chance - div(chance, PHASES - 1) * (PHASES - 1)
   w32(path + STATE, PROBE_BANDWIDTH)
   w32(path + PHASE, phase === 1 ? PHASES - 1 : phase)
+  wf64(path + PHASE_BANDWIDTH, bbrBandwidth(path))
   wf64(path + PHASE_AT, now)
 }
 
 function nextPhase(path: ptr, now: f64): void {
   const phase: i32 = r32(path + PHASE)
   const flight: f64 = f64(r32(path + PATH_IN_FLIGHT))
-  let isOver: bool = now - rf64(path + PHASE_AT) > rf64(path + MIN_RTT)
-  // More is in flight only when it had time to arrive there; less, as soon as the queue is gone.
+  const elapsed: f64 = now - rf64(path + PHASE_AT)
+  const least: f64 = rf64(path + MIN_RTT)
+  let next: i32 = phase + 1 === PHASES ? 0 : phase + 1
+  let isOver: bool = elapsed > least
   if (phase === 0) {
+    // More is in flight only when it had time to arrive there.
     isOver = isOver && (rf64(path + SAMPLE_LOST) > 0.0 || flight >= pathBytes(path, GAIN_MORE))
-  } else if (phase === 1) isOver = isOver || flight <= pathBytes(path, 1.0)
+    if (isOver && !hasQueue(path) && bbrBandwidth(path) > rf64(path + PHASE_BANDWIDTH) * GROWN) {
+      // All of it arrived faster: there is still more to find.
+      next = 0
+    }
+  } else if (phase === 1) {
+    // Less, until the queue is gone.
+    isOver = flight <= pathBytes(path, 1.0)
+    if (!isOver && elapsed > least * LESS_MAX) {
+      isOver = true
+      const isLong: bool = rf64(path + PATH_RTT_LATEST) > least * RTT_DOUBTFUL
+      const isOld: bool = now > rf64(path + MIN_RTT_AT) + MIN_RTT_DOUBTFUL
+      if (isLong && isOld) wf64(path + MIN_RTT_AT, -Infinity)
+    }
+  }
   if (!isOver) return
+  if (next === 0) {
+    wf64(path + PHASE_BANDWIDTH, bbrBandwidth(path))
+    if (phase !== 0) forgetBandwidth(path)
+  }
   wf64(path + PHASE_AT, now)
-  const next: i32 = phase + 1 === PHASES ? 0 : phase + 1
   w32(path + PHASE, next)
-  if (next === 0) forgetBandwidth(path)
 }
 
 // ── What follows from the model ──────────────────────────────────────────────────────────────────

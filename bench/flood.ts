@@ -59,7 +59,8 @@ export async function runFlood({ seconds, rate }: FloodOptions): Promise<FloodRe
     await delay(windowMs / 10)
     const before = await ask()
     const quietFrom = performance.now()
-    await delay(windowMs / 3)
+    // Long enough for the heap's young generation to have its size.
+    await delay(Math.max(windowMs / 3, 3_000))
     const quiet = await ask()
     const quietMs = performance.now() - quietFrom
     flooder.send({ port, rate } satisfies FloodOrder)

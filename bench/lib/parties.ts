@@ -5,7 +5,7 @@ import { netParty, punchlineParty, tlsParty } from './socket-parties.ts'
 
 /**
  * The parties known by name, in the order in which they are reported. Those with an `@` run on that
- * tier only; `+spin` looks for datagrams without the event loop.
+ * tier only; `+spin` looks for datagrams without the event loop; `-plain` is `security: 'none'`.
  */
 export const PARTIES: ReadonlyMap<string, Party> = new Map([
   ['net', netParty],
@@ -13,15 +13,20 @@ export const PARTIES: ReadonlyMap<string, Party> = new Map([
   ['dgram', dgramParty],
   ['raw@uring', rawParty('uring')],
   ['raw@mmsg', rawParty('mmsg')],
-  ['punchline', punchlineParty()],
-  ['punchline@uring', punchlineParty({ PUNCHLINE_BACKEND: 'uring' })],
-  ['punchline@mmsg', punchlineParty({ PUNCHLINE_BACKEND: 'mmsg' })],
-  ['punchline@dgram', punchlineParty({ PUNCHLINE_BACKEND: 'dgram' })],
-  ['punchline+spin', punchlineParty({ PUNCHLINE_BUSY_POLL_MS: '1' })],
+  ...punchlineParties('punchline', 'noise'),
+  ...punchlineParties('punchline-plain', 'none'),
 ])
 
+function punchlineParties(name: string, security: 'noise' | 'none'): (readonly [string, Party])[] {
+  const tiers = ['uring', 'mmsg', 'dgram'].map(
+    (tier) => [`${name}@${tier}`, punchlineParty(security, { PUNCHLINE_BACKEND: tier })] as const,
+  )
+  const spinning = punchlineParty(security, { PUNCHLINE_BUSY_POLL_MS: '1' })
+  return [[name, punchlineParty(security)], ...tiers, [`${name}+spin`, spinning]]
+}
+
 /** Who takes part unless somebody else is asked for. */
-export const DEFAULT_PARTIES = ['net', 'tls', 'dgram', 'punchline']
+export const DEFAULT_PARTIES = ['net', 'tls', 'dgram', 'punchline', 'punchline-plain']
 
 /** Finds a party by name, or imports it from the URL of a module that exports it by default. */
 export async function findParty(name: string): Promise<Party> {

@@ -52,15 +52,20 @@ interface PunchlineNet {
 }
 
 /** Punchline's own transport, as this checkout builds it, with settings of its environment. */
-export const punchlineParty = (settings: Readonly<Record<string, string>> = {}): Party =>
-  socketParty(() => loadPunchline(settings))
+export const punchlineParty = (
+  security: 'noise' | 'none',
+  settings: Readonly<Record<string, string>> = {},
+): Party => socketParty(() => loadPunchline(security, settings))
 
-async function loadPunchline(settings: Readonly<Record<string, string>>): Promise<SocketLibrary> {
+async function loadPunchline(
+  security: 'noise' | 'none',
+  settings: Readonly<Record<string, string>>,
+): Promise<SocketLibrary> {
   Object.assign(process.env, settings)
   // Not a literal: the types of the build would be needed to check it.
   const specifier: string = 'punchline/net'
   const punchline: PunchlineNet = await import(specifier)
-  const choice = { transport: 'udp', security: 'none', noDelay: true }
+  const choice = { transport: 'udp', security, noDelay: true }
   return {
     listen: (onSocket) =>
       listening(punchline.createServer(choice, onSocket), undefined, { transport: 'udp' }),

@@ -98,10 +98,13 @@ export interface EndpointSetup {
 
 /** Who asks to be let in. */
 export interface AuthorizeRequest {
-  /** It has proven that it holds this key. */
+  /**
+   * It has proven that it holds this key. With `IK` the first message proves that, and somebody may
+   * have recorded it earlier: then nothing comes of the connection, because its keys are not known.
+   */
   readonly publicKey: PeerKey
   readonly address: DatagramAddress
-  /** Name of the ticket it has; it has proven that it knows the ticket's key. */
+  /** Name of its ticket; whether it knows the ticket's key shows with its first packet at the latest. */
   readonly ticket: Uint8Array | undefined
 }
 

@@ -294,11 +294,11 @@ export class InitiatorHandshake {
   /** Whether the peer is known; throws when it is not who it has to be. */
   private judge(remote: PeerKey): boolean {
     const { remoteId, remoteKey, verify, ticket } = this.demands
-    const wanted = remoteId ?? remoteKey?.nodeId
-    if (wanted !== undefined) {
-      if (sameNodeId(wanted, remote.nodeId)) return true
+    const wanted = [remoteId, remoteKey?.nodeId].filter((id) => id !== undefined)
+    if (!wanted.every((id) => sameNodeId(id, remote.nodeId))) {
       throw new HandshakeFailure(CODE_IDENTITY, 'the peer is somebody else')
     }
+    if (wanted.length > 0) return true
     if (verify === undefined) return ticket !== undefined
     if (verify(remote)) return true
     throw new HandshakeFailure(CODE_IDENTITY, 'the program does not know this peer')

@@ -227,9 +227,16 @@ export async function turns(count = 20): Promise<void> {
   }
 }
 
+// Which run is under way: what still waits for an earlier one has lost.
+let currentRun = 0
+
 /** Waits until `isReached` holds, turn by turn; the scenario's time limit bounds it. */
 export async function until(isReached: () => boolean): Promise<void> {
-  while (!isReached()) await turns(1)
+  const run = currentRun
+  while (!isReached()) {
+    if (run !== currentRun) throw new Error('the script was over before')
+    await turns(1)
+  }
 }
 
 /** A pattern that shows when bytes are lost, doubled or swapped. */
@@ -246,18 +253,26 @@ export interface Side {
   enter?(): void
 }
 
-const defaultSides: readonly [Side, Side] = [{ net: builtin }, { net: ours as never }]
+/** The oracle. */
+export const builtinSide: Side = { net: builtin }
 
-/** Runs a script on two sides, by default on the built-in and on ours, and gives both traces. */
+const defaultSides: readonly [Side, Side] = [builtinSide, { net: ours as never }]
+
+/**
+ * Runs a script on two sides, by default on the built-in and on ours, and gives both traces. The
+ * second side may take `patienceMs`.
+ */
 export async function runBoth(
   one: Scenario,
   [expectedSide, actualSide] = defaultSides,
+  patienceMs = scenarioTimeoutMs,
 ): Promise<{ expected: Traces; actual: Traces }> {
   expectedSide.enter?.()
   const expected = await runOn(expectedSide.net as NetModule, one, rest)
   const counts = new Map(Object.entries(expected).map(([party, lines]) => [party, lines.length]))
   actualSide.enter?.()
-  const actual = await runOn(actualSide.net as NetModule, one, (world) => catchUp(world, counts))
+  const settle = (world: World) => catchUp(world, counts, patienceMs)
+  const actual = await runOn(actualSide.net as NetModule, one, settle, patienceMs)
   return { expected, actual }
 }
 
@@ -265,24 +280,31 @@ async function runOn(
   net: NetModule,
   one: Scenario,
   settle: (world: World) => Promise<void>,
+  patienceMs = scenarioTimeoutMs,
 ): Promise<Traces> {
   const world = new World(net)
-  let timer: NodeJS.Timeout | undefined
-  const late = new Promise<'late'>((resolve) => {
-    timer = setTimeout(() => resolve('late'), scenarioTimeoutMs)
-  })
+  currentRun += 1
   try {
     const work = one.run(world).then(() => settle(world))
-    if ((await Promise.race([work, late])) === 'late') {
-      world.note('harness', 'did not finish in time')
-    }
+    if (await isLate(work, patienceMs)) world.note('harness', 'did not finish in time')
   } catch (error) {
     world.note('harness', 'failed with', error)
+  }
+  if (await isLate(world.cleanUp(), patienceMs)) throw new Error('sockets or servers stay open')
+  return world.traces
+}
+
+/** Says whether `work` takes longer than that. */
+async function isLate(work: Promise<void>, patienceMs: number): Promise<boolean> {
+  let timer: NodeJS.Timeout | undefined
+  const late = new Promise<true>((resolve) => {
+    timer = setTimeout(() => resolve(true), patienceMs)
+  })
+  try {
+    return (await Promise.race([work, late])) === true
   } finally {
     clearTimeout(timer)
-    await world.cleanUp()
   }
-  return world.traces
 }
 
 /** Waits until nothing was noted for a while: with the kernel's loopback turns are enough. */
@@ -297,12 +319,16 @@ async function rest(world: World): Promise<void> {
 }
 
 /** Waits until every party has noted as much as on the built-in, and a little for what is too much. */
-async function catchUp(world: World, expected: ReadonlyMap<string, number>): Promise<void> {
+async function catchUp(
+  world: World,
+  expected: ReadonlyMap<string, number>,
+  patienceMs: number,
+): Promise<void> {
   const isBehind = (): boolean => {
     const { counts } = world
     return [...expected].some(([party, count]) => (counts.get(party) ?? 0) < count)
   }
-  const deadline = Date.now() + scenarioTimeoutMs / 3
+  const deadline = Date.now() + patienceMs / 3
   while (isBehind() && Date.now() < deadline) await turns(1)
   await turns(50)
 }

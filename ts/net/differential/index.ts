@@ -6,7 +6,7 @@ import { listeningScenarios } from './listening.ts'
 import { moduleScenarios } from './module.ts'
 import { surroundingsScenarios } from './surroundings.ts'
 
-export { runBoth, type Side } from './harness.ts'
+export { builtinSide, runBoth, type Scenario, type Side } from './harness.ts'
 
 export const scenarios = [
   ...moduleScenarios,

@@ -737,6 +737,8 @@ bool Hub::Deliver() {
 uint32_t Hub::RingRounds(int rounds) {
   uint32_t total = 0;
   for (int round = 0; round < rounds && ring_.is_open(); round++) {
+    // Asking the kernel costs a call: the first time it said that there is something.
+    if (round > 0 && reaped_first_ == reaped_.size() && !ring_.HasWork()) break;
     if (!Prepare()) return total;
     const uint32_t count = Collect();
     total += count;

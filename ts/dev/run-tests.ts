@@ -9,6 +9,7 @@
  * default) runs the fast ones once more on `node:dgram`; `all` runs all of them on every tier there
  * is, without the addon, and where io_uring is refused.
  */
+import { spawnSync } from 'node:child_process'
 import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { join, relative } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -58,7 +59,7 @@ const setting = (name: string, env: NodeJS.ProcessEnv, launcher: readonly string
 
 /** Tests of what the sockets stand on. `backend.test.ts` sees to the choice itself. */
 const opensSockets = (file: string) =>
-  /^(ts\/(io|net)|examples)\//.test(file) && !file.endsWith('/backend.test.ts')
+  /^(ts\/(io|net)|examples|bindings\/native-hub)/.test(file) && !file.endsWith('/backend.test.ts')
 
 /** What runs beside the machine's own choice. */
 function otherSettings(): Setting[] {
@@ -69,12 +70,22 @@ function otherSettings(): Setting[] {
   const hasRing = whyNot('uring') === ''
   if (hasRing) settings.push(setting('uring', { PUNCHLINE_BACKEND: 'uring' }))
   if (whyNot('mmsg') === '') settings.push(setting('mmsg', { PUNCHLINE_BACKEND: 'mmsg' }))
+  const sanitized = join(ROOT, 'build/native-sanitized/Release/punchline.node')
+  if (existsSync(sanitized)) settings.push(setting('sanitized', sanitizedEnv(sanitized)))
   if (hasRing && existsSync(REFUSER)) {
     for (const errno of ['EPERM', 'ENOSYS']) {
       settings.push(setting(`io_uring: ${errno}`, {}, [REFUSER, errno, 'all']))
     }
   }
   return settings
+}
+
+/** Node itself has no checks, so the library that makes them comes first. */
+function sanitizedEnv(path: string): NodeJS.ProcessEnv {
+  const library = spawnSync('g++', ['-print-file-name=libasan.so'], { encoding: 'utf8' })
+  const env = { PUNCHLINE_NATIVE: path, LD_PRELOAD: library.stdout.trim() }
+  // What Node keeps until it ends is no leak of ours.
+  return { ...env, ASAN_OPTIONS: 'detect_leaks=0', UBSAN_OPTIONS: 'print_stacktrace=1' }
 }
 
 /** Every file as it is, then those on sockets in the other settings. */

@@ -35,7 +35,8 @@ import {
 } from './testing/native-pair.ts'
 
 const missing = missingForNative()
-const addon = missing ? undefined : searchAddon(undefined, PACKAGE_ROOT).addon
+const choice = process.env['PUNCHLINE_NATIVE']
+const addon = missing ? undefined : searchAddon(choice, PACKAGE_ROOT).addon
 
 if (addon?.shared === undefined) {
   console.log(`skipped: tests of the native tiers (${missing || 'no addon'})`)

@@ -262,38 +262,41 @@ void Hub::SetRef(HubSocket* socket, bool is_ref) {
 
 // Tells an event, and lets JavaScript finish what it led to. False when the hub was closed by that.
 bool Hub::Call(Event event, int socket, int number) {
-  words_[kWordInside] = 1;
-  if (!CallOnce(event, socket, number)) return false;
-  words_[kWordInside] = 0;
-  if (words_[kWordSettle] == 0) return true;
-  words_[kWordSettle] = 0;
-  return CallOnce(Event::kSettle, 0, 0);
-}
-
-// The callback returns when everything that it put off to this turn has run, too.
-bool Hub::CallOnce(Event event, int socket, int number) {
   napi_handle_scope scope;
   if (napi_open_handle_scope(env_, &scope) != napi_ok) return false;
-  callbacks_ += 1;
-  napi_value callback, receiver, values[3];
-  const bool is_ready =
-      napi_get_reference_value(env_, callback_, &callback) == napi_ok && callback != nullptr &&
-      napi_get_global(env_, &receiver) == napi_ok &&
-      napi_create_int32(env_, static_cast<int>(event), &values[0]) == napi_ok &&
-      napi_create_int32(env_, socket, &values[1]) == napi_ok &&
-      napi_create_int32(env_, number, &values[2]) == napi_ok;
-  if (is_ready) {
-    const napi_status status =
-        napi_make_callback(env_, context_, receiver, callback, 3, values, nullptr);
-    napi_value exception;
-    // What the program throws is the program's: it becomes an uncaught exception.
-    if (status == napi_pending_exception &&
-        napi_get_and_clear_last_exception(env_, &exception) == napi_ok) {
-      napi_fatal_exception(env_, exception);
+  napi_value callback = nullptr;
+  // While there are no sockets nothing keeps it. It keeps the shared words.
+  if (napi_get_reference_value(env_, callback_, &callback) == napi_ok && callback != nullptr) {
+    words_[kWordInside] = 1;
+    CallOnce(callback, event, socket, number);
+    if (!is_closed_) words_[kWordInside] = 0;
+    if (!is_closed_ && words_[kWordSettle] != 0) {
+      words_[kWordSettle] = 0;
+      CallOnce(callback, Event::kSettle, 0, 0);
     }
   }
   napi_close_handle_scope(env_, scope);
   return !is_closed_;
+}
+
+// Returns when everything that the callback put off to this turn has run, too.
+void Hub::CallOnce(napi_value callback, Event event, int socket, int number) {
+  callbacks_ += 1;
+  napi_value receiver, values[3];
+  const bool is_ready =
+      napi_get_global(env_, &receiver) == napi_ok &&
+      napi_create_int32(env_, static_cast<int>(event), &values[0]) == napi_ok &&
+      napi_create_int32(env_, socket, &values[1]) == napi_ok &&
+      napi_create_int32(env_, number, &values[2]) == napi_ok;
+  if (!is_ready) return;
+  const napi_status status =
+      napi_make_callback(env_, context_, receiver, callback, 3, values, nullptr);
+  napi_value exception;
+  // What the program throws is the program's: it becomes an uncaught exception.
+  if (status == napi_pending_exception &&
+      napi_get_and_clear_last_exception(env_, &exception) == napi_ok) {
+    napi_fatal_exception(env_, exception);
+  }
 }
 
 uint32_t Hub::RunJobs(uint32_t jobs, uint32_t count, uint32_t verdicts) {
@@ -302,7 +305,8 @@ uint32_t Hub::RunJobs(uint32_t jobs, uint32_t count, uint32_t verdicts) {
 
 // Lets JavaScript take what lies in the tables, before they are filled again.
 bool Hub::Prepare() {
-  if (words_[kWordBusy] == 0) return true;
+  // Without sockets nothing keeps the words, and nothing will be filled.
+  if (socket_count_ == 0 || words_[kWordBusy] == 0) return true;
   return Call(Event::kPrepare, 0, 0) && words_[kWordBusy] == 0;
 }
 
@@ -737,6 +741,8 @@ bool Hub::Deliver() {
 uint32_t Hub::RingRounds(int rounds) {
   uint32_t total = 0;
   for (int round = 0; round < rounds && ring_.is_open(); round++) {
+    // Asking the kernel costs a call: the first time it said that there is something.
+    if (round > 0 && reaped_first_ == reaped_.size() && !ring_.HasWork()) break;
     if (!Prepare()) return total;
     const uint32_t count = Collect();
     total += count;

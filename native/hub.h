@@ -127,7 +127,7 @@ class Hub final : public HandleOwner {
   HubSocket* Find(int id) const;
   bool Hold();
   bool Call(Event event, int socket, int number);
-  bool CallOnce(Event event, int socket, int number);
+  void CallOnce(napi_value callback, Event event, int socket, int number);
   bool Prepare();
 
   void OnPoll(HubSocket* socket, int status, int events);

@@ -3,13 +3,14 @@
  *
  * - `asbuild`: the core for all targets, and its embedding in `bindings/generated/`
  * - `native`: the addon; fails where it can't be built
+ * - `sanitized`: the addon with checks at run time, for `npm run test:long`
  * - `all`: the package, what tests and micro benchmarks take of the core's parts, and the addon where
  *   there is a compiler; tests, demo and benchmarks run it first
  * - none: the package
  */
 import { asbuild, asbuildBench, asbuildParts } from './asbuild.mjs'
 import { embed } from './embed.mjs'
-import { buildNative, missingForNative } from './native.mjs'
+import { buildNative, buildSanitized, missingForNative } from './native.mjs'
 import { buildPackage } from './package.mjs'
 import { lock } from './step.mjs'
 
@@ -19,6 +20,7 @@ async function build(wanted) {
     if (missing) throw new Error(`the addon can't be built here: ${missing}`)
     return buildNative()
   }
+  if (wanted === 'sanitized') return missing ? undefined : buildSanitized()
   const extras =
     wanted === 'all' ? [asbuildBench(), asbuildParts(), missing ? undefined : buildNative()] : []
   await Promise.all([buildCore(wanted !== 'asbuild'), ...extras])

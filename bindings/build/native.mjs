@@ -1,10 +1,15 @@
-/** Builds the native addon with cmake-js into `build/native`. Needs cmake and a C++ compiler. */
+/** Builds the native addon with cmake-js below `build/`. Needs cmake and a C++ compiler. */
 import { spawnSync } from 'node:child_process'
 import { createRequire } from 'node:module'
 import { dirname, join } from 'node:path'
 import { filesBelow, ROOT, step } from './step.mjs'
 
-const OUTPUT = 'build/native/Release/punchline.node'
+const PLAIN = { name: 'native', folder: 'build/native', options: [] }
+const SANITIZED = {
+  name: 'native-sanitized',
+  folder: 'build/native-sanitized',
+  options: ['--CDPUNCHLINE_SANITIZE=ON'],
+}
 
 const runs = (command) => spawnSync(command, ['--version'], { stdio: 'ignore' }).status === 0
 
@@ -16,11 +21,11 @@ export function missingForNative() {
   return ''
 }
 
-function compile() {
+function compile({ folder, options }) {
   const manifest = createRequire(import.meta.url).resolve('cmake-js/package.json')
   const result = spawnSync(
     process.execPath,
-    [join(dirname(manifest), 'bin/cmake-js'), 'compile', '--out', 'build/native'],
+    [join(dirname(manifest), 'bin/cmake-js'), 'compile', '--out', folder, ...options],
     { cwd: ROOT, encoding: 'utf8' },
   )
   if (result.status !== 0) {
@@ -28,16 +33,21 @@ function compile() {
   }
 }
 
-export async function buildNative() {
+export const buildNative = () => buildAddon(PLAIN)
+
+/** The addon with checks of accesses and undefined behaviour, for tests. */
+export const buildSanitized = () => buildAddon(SANITIZED)
+
+async function buildAddon(build) {
   await step({
-    name: 'native',
+    name: build.name,
     inputs: [
       'CMakeLists.txt',
       'package-lock.json',
       'bindings/build/native.mjs',
       ...filesBelow('native', (path) => /\.(cc|h)$/.test(path)),
     ],
-    outputs: process.platform === 'linux' ? [OUTPUT] : [],
-    action: compile,
+    outputs: process.platform === 'linux' ? [`${build.folder}/Release/punchline.node`] : [],
+    action: () => compile(build),
   })
 }

@@ -15,15 +15,24 @@ export interface FileRun {
   readonly file: string
   readonly root: string
   readonly env: NodeJS.ProcessEnv
+  /** A program, with arguments, that runs Node. */
+  readonly launcher?: readonly string[]
   /** A file that takes longer is killed, with all processes it started. */
   readonly limitMs: number
 }
 
 /** Runs the file to its end, or to the limit. Never rejects: what goes wrong is a failure. */
-export function runTestFile({ file, root, env, limitMs }: FileRun): Promise<FileResult> {
+export function runTestFile({
+  file,
+  root,
+  env,
+  launcher = [],
+  limitMs,
+}: FileRun): Promise<FileResult> {
   const startedAt = performance.now()
   // A process group of its own, so that nothing a test starts outlives it.
-  const child = spawn(process.execPath, ['--import', 'tsx', file], {
+  const [command = '', ...values] = [...launcher, process.execPath, '--import', 'tsx', file]
+  const child = spawn(command, values, {
     cwd: root,
     env: { ...env, NO_COLOR: '1' },
     stdio: ['ignore', 'pipe', 'pipe'],

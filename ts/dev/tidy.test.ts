@@ -24,7 +24,7 @@ const LAYERS: readonly (readonly string[])[] = [
   ['ts/routing', 'ts/gossip'],
   ['ts/resolve'],
   ['ts/net', 'ts/mediator', 'ts/gateway'],
-  ['ts/index.ts', 'ts/register.ts'],
+  ['ts/index.ts', 'ts/register.ts', 'ts/cli'],
 ]
 /** Their state machines are driven by a world; they import neither of the two. */
 const MACHINES = [

@@ -2,9 +2,12 @@
  * Sending: what is due becomes frames, frames become packets, packets become trains in the train
  * arena, each described once.
  */
+import { ackIsPending, ackSent } from './acknowledge'
 import { bufferCopyOut } from './buffer'
+import { congestionIdle, congestionSent } from './congestion'
 import {
   arm,
+  blockedDeadline,
   CN_CLOSE_END,
   CN_CONNECT_TIMEOUT,
   CN_CONTROL,
@@ -38,6 +41,7 @@ import {
   CN_STATE,
   CN_STREAMS_DONE,
   CN_STREAMS_IN,
+  CONTROL_DATA_BLOCKED,
   CONTROL_MAX_DATA,
   CONTROL_MAX_STREAMS,
   CONTROL_PING,
@@ -102,11 +106,12 @@ import {
   TX_ARENA_SIZE,
   TX_DESC,
 } from './layout'
+import { mayLeave, paceDeadline, pacePacket, paceWaits } from './pacer'
 import { take } from './pages'
 import {
   NO_STREAM,
   nextEntry,
-  PATH_ACK_PENDING,
+  PATH_ACK_DUE,
   PATH_ADDRESS,
   PATH_IN_FLIGHT,
   PATH_IN_FLIGHT_COUNT,
@@ -174,19 +179,21 @@ import {
   ST_SENT,
   ST_WRITTEN,
   STREAM_ACCEPT_DUE,
+  STREAM_BLOCKED_DUE,
   STREAM_MAX_DATA_DUE,
   STREAM_OPEN_DUE,
   STREAM_REFUSE_DUE,
   STREAM_RESET_DUE,
   STREAM_STOP_DUE,
 } from './stream'
-import { firstLost, lostWasSent } from './stream-send'
+import { firstLost, lostWasSent, tellBlocked } from './stream-send'
 import {
   COOKIE_SIZE,
   CRC_SIZE,
   FRAME_ACCEPT,
   FRAME_ACK,
   FRAME_CLOSE,
+  FRAME_DATA_BLOCKED,
   FRAME_MAX_DATA,
   FRAME_MAX_STREAM_DATA,
   FRAME_MAX_STREAMS,
@@ -196,6 +203,7 @@ import {
   FRAME_RESET,
   FRAME_STOP,
   FRAME_STREAM,
+  FRAME_STREAM_DATA_BLOCKED,
   INITIAL_SIZE,
   INITIAL_SIZE_FLOOR,
   LONG_COOKIE_SIZE,
@@ -277,7 +285,10 @@ function writeStreamControl(cn: ptr, st: ptr, entry: ptr, from: ptr, end: ptr): 
     if (record === 0) break
     w32(record + RECORD_CONTROL, bit)
     due &= ~bit
-    if (bit === STREAM_OPEN_DUE) {
+    if (bit === STREAM_BLOCKED_DUE) {
+      w8(p, FRAME_STREAM_DATA_BLOCKED)
+      p = writeVarint(writeVarint(p + 1, number), rf64(st + ST_LIMIT_OUT))
+    } else if (bit === STREAM_OPEN_DUE) {
       w8(p, FRAME_OPEN)
       p = writeVarint(writeVarint(p + 1, number), f64(r32(st + ST_PORT)))
     } else if (bit === STREAM_ACCEPT_DUE) {
@@ -354,6 +365,7 @@ function writeStreamFrames(cn: ptr, st: ptr, entry: ptr, from: ptr, end: ptr): p
   wf64(st + ST_SENT, offset + sent)
   addf64(cn + CN_SENT, sent)
   count(ep, COUNT_STREAM_BYTES_SENT, sent)
+  tellBlocked(st)
   return p
 }
 
@@ -364,6 +376,10 @@ function writeControl(cn: ptr, entry: ptr, from: ptr): ptr {
   if ((due & CONTROL_MAX_DATA) !== 0) {
     w8(p, FRAME_MAX_DATA)
     p = writeVarint(p + 1, rf64(cn + CN_LIMIT_IN))
+  }
+  if ((due & CONTROL_DATA_BLOCKED) !== 0) {
+    w8(p, FRAME_DATA_BLOCKED)
+    p = writeVarint(p + 1, rf64(cn + CN_LIMIT_OUT))
   }
   if ((due & CONTROL_MAX_STREAMS) !== 0) {
     w32(cn + CN_STREAMS_IN, r32(cn + CN_STREAMS_DONE) + r32(r32(cn + ENDPOINT) + EP_STREAMS_MAX))
@@ -378,11 +394,16 @@ function writeControl(cn: ptr, entry: ptr, from: ptr): ptr {
 // ── Packets ──────────────────────────────────────────────────────────────────────────────────────
 
 /** Whether a full packet may leave now. */
-function mayFly(cn: ptr, path: ptr): bool {
+function mayFly(cn: ptr, path: ptr, now: f64): bool {
+  if (r32(path + PATH_PROBES) > 0) return true
   // With nothing in flight nothing would ever open the window: one packet always may leave.
-  if (r32(path + PATH_PROBES) > 0 || r32(path + PATH_IN_FLIGHT_COUNT) === 0) return true
-  const flight: f64 = f64(r32(path + PATH_IN_FLIGHT) + r32(path + PATH_PACKET_BYTES))
-  return flight <= flightWindow(cn, path)
+  if (r32(path + PATH_IN_FLIGHT_COUNT) > 0) {
+    const flight: f64 = f64(r32(path + PATH_IN_FLIGHT) + r32(path + PATH_PACKET_BYTES))
+    if (flight > flightWindow(cn, path)) return false
+  }
+  if (mayLeave(path, now)) return true
+  paceWaits(path, true)
+  return false
 }
 
 /** Writes the header of a connection's next packet and the job that closes it; gives its size. */
@@ -410,20 +431,24 @@ function finishLong(p: ptr, at: ptr): i32 {
 /** Builds the next packet at `p`; gives its size, 0 when nothing is due or may leave. */
 function buildPacket(cn: ptr, path: ptr, p: ptr, now: f64): i32 {
   const end: ptr = p + r32(path + PATH_PACKET_BYTES) - trailerSize(cn)
-  const hasAck: bool =
-    r32(path + PATH_ACK_PENDING) > 0 && r32(path + PATH_RECEIVED + RANGES_COUNT) > 0
+  paceWaits(path, false)
+  const isAckPending: bool = ackIsPending(path)
+  const isAckDue: bool = isAckPending && rf64(path + PATH_ACK_DUE) <= now
   // Who only receives asks now and then whether its acknowledgements arrive: old ones can go.
   const wantsAnswer: bool =
     r32(path + PATH_PROBES) > 0 ||
-    (hasAck &&
+    (isAckDue &&
       r32(path + PATH_RECEIVED + RANGES_COUNT) > ACK_RANGES_MANY &&
       r32(path + PATH_IN_FLIGHT_COUNT) === 0)
   const isAllowed: bool =
-    (r32(cn + CN_READY) !== 0 || r32(cn + CN_CONTROL) !== 0 || wantsAnswer) && mayFly(cn, path)
-  if (!hasAck && !isAllowed) return 0
+    (r32(cn + CN_READY) !== 0 || r32(cn + CN_CONTROL) !== 0 || wantsAnswer) && mayFly(cn, path, now)
+  if (!isAckDue && !isAllowed) return 0
+  // What leaves anyway takes the acknowledgement along.
+  const hasAck: bool = isAckPending
   const entry: ptr = nextEntry(path)
   if (entry === 0) {
     starve(cn)
+    wf64(path + PATH_ACK_DUE, isAckPending ? rf64(cn + CN_RETRY_AT) : Infinity)
     return 0
   }
   let at: ptr = p + SHORT_SIZE
@@ -460,13 +485,15 @@ function buildPacket(cn: ptr, path: ptr, p: ptr, now: f64): i32 {
   wf64(entry + SENT_AT, now)
   w32(entry + SENT_BYTES, size)
   if (hasAck) {
-    w32(path + PATH_ACK_PENDING, 0)
+    ackSent(path, now)
     wf64(entry + SENT_ACKED, rf64(path + PATH_LARGEST_RECEIVED))
     count(r32(cn + ENDPOINT), COUNT_ACKS_SENT, 1.0)
   }
   if (at > afterAck) {
     w32(cn + CN_CONTROL, r32(cn + CN_CONTROL) & ~CONTROL_PING)
-    w32(entry + SENT_STATE, STATE_IN_FLIGHT)
+    congestionSent(path, entry, now)
+    pacePacket(path, size, now)
+    w8(entry + SENT_STATE, STATE_IN_FLIGHT)
     add32(path + PATH_IN_FLIGHT, size)
     add32(path + PATH_IN_FLIGHT_COUNT, 1)
     wf64(path + PATH_LAST_ELICITING, now)
@@ -642,7 +669,9 @@ function serve(ep: ptr, cn: ptr, now: f64): bool {
   }
   if (state !== STATE_ESTABLISHED) return false
   keysRenew(cn, path, now)
-  return buildTrain(ep, cn, path, now)
+  if (buildTrain(ep, cn, path, now)) return true
+  if (r32(cn + CN_READY) === 0) congestionIdle(path)
+  return false
 }
 
 /** When a connection without streams is closed by the side that opened it. */
@@ -672,6 +701,8 @@ export function nextDeadline(cn: ptr): f64 {
   if (keepAlive > 0.0 && r32(path + PATH_IN_FLIGHT_COUNT) === 0) {
     due = minf(due, maxf(rf64(cn + CN_LAST_SENT), rf64(cn + CN_LAST_HEARD)) + keepAlive)
   }
+  due = minf(due, minf(rf64(path + PATH_ACK_DUE), paceDeadline(path)))
+  due = minf(due, blockedDeadline(cn, path))
   return minf(minf(due, rf64(cn + CN_RETRY_AT)), emptyDeadline(cn))
 }
 

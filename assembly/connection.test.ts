@@ -114,7 +114,8 @@ test('packet numbers may jump, but not beyond what is exact', async () => {
   const number = new DataView(packet.bytes.buffer).getUint32(SHORT_NUMBER, true)
   const near = 2 ** 53 - 2 ** 32 + number
   rig.core.f64[field] = near
-  assert.is(send(1), 1)
+  // One that follows the last would be acknowledged a little later.
+  assert.is(send(2), 1)
   rig.core.f64[field] = near + 2 ** 32 - 2 ** 31
   const before = server.counter(COUNT_DROPPED_MALFORMED)
   assert.is(send(2 ** 32 - number), 0, 'a number of 2^53')

@@ -8,6 +8,7 @@ import {
   count,
   ENDPOINT,
   EP_CIDS,
+  EP_CONGESTION,
   EP_CONNECTION_COUNT,
   EP_CONNECTION_WINDOW,
   EP_CONNECTIONS,
@@ -30,7 +31,15 @@ import {
 import { keysFree } from './keys'
 import { CONNECTION_CLOSED, COUNT_CONNECTIONS_CLOSED } from './layout'
 import { give, OWNER_PARENT, OWNER_QUOTA, take } from './pages'
-import { PATH_RTT_MIN, PATH_RTT_SMOOTHED, PATH_RTT_VARIANCE, pathCreate, pathFree } from './path'
+import {
+  PATH_IN_FLIGHT_COUNT,
+  PATH_LAST_ELICITING,
+  PATH_RTT_MIN,
+  PATH_RTT_SMOOTHED,
+  PATH_RTT_VARIANCE,
+  pathCreate,
+  pathFree,
+} from './path'
 import { add32, fill, maxf, minf, mini, type ptr, r32, rf64, w32, wf64 } from './prelude'
 import { rangesClear } from './ranges'
 import { tableAdd, tableFind, tableRemove } from './table'
@@ -68,6 +77,8 @@ export const CN_SAY_HANDSHAKE: i32 = 64
 export const CN_ANSWERED: i32 = 128
 /** Responder: the host has seen to protection, or to it that there is none. */
 export const CN_PROTECTED: i32 = 256
+/** The peer knows that its limit for the connection holds us back. */
+export const CN_SAID_BLOCKED: i32 = 65536
 
 export const CN_TIMER: i32 = 40
 const CN_NEXT: i32 = 64
@@ -148,6 +159,8 @@ export const CN_RESET_TOKEN: i32 = 448
 /** For our next first packet; how many we were given. */
 export const CN_COOKIE: i32 = 464
 export const CN_COOKIES: i32 = 472
+/** The peer's credit holds something back: 1, and 1 more for each time we asked again. */
+export const CN_BLOCKED: i32 = 476
 const CN_SIZE: i32 = 480
 
 /** How long a connection may stay half open. */
@@ -206,7 +219,7 @@ export function connectionCreate(
     give(ep, cn, CN_SIZE)
     return 0
   }
-  congestionInit(path)
+  congestionInit(path, r32(ep + EP_CONGESTION))
   w32(cn + CN_PATHS, path)
   const first: ptr = r32(ep + EP_CONNECTIONS)
   w32(cn + CN_NEXT, first)
@@ -396,6 +409,16 @@ export function probeTimeout(cn: ptr, path: ptr): f64 {
   if (smoothed === 0.0) return RTT_INITIAL * 3.0
   const variance: f64 = maxf(rf64(path + PATH_RTT_VARIANCE) * 4.0, GRANULARITY)
   return smoothed + variance + rf64(cn + CN_PEER_ACK_DELAY)
+}
+
+/**
+ * When to tell the peer again that its credit holds us back. With nothing in flight nothing else
+ * would find out that what it granted was lost.
+ */
+export function blockedDeadline(cn: ptr, path: ptr): f64 {
+  const asked: i32 = r32(cn + CN_BLOCKED)
+  if (asked === 0 || r32(path + PATH_IN_FLIGHT_COUNT) > 0) return Infinity
+  return rf64(path + PATH_LAST_ELICITING) + probeInterval(cn, path, asked - 1)
 }
 
 /** With back-off: doubled for each probe in a row. */

@@ -5,6 +5,7 @@ import { emptyDeadline, nextDeadline } from './builder'
 import {
   addControl,
   arm,
+  blockedDeadline,
   bury,
   CN_CONNECT_TIMEOUT,
   CN_FLAGS,
@@ -28,11 +29,18 @@ import {
 import { EP_NOW, EP_WHEEL } from './endpoint'
 import { fail } from './ingest'
 import { CODE_CLOSED, CODE_CONNECT_TIMEOUT, CODE_IDLE_TIMEOUT } from './layout'
-import { PATH_IN_FLIGHT_COUNT, PATH_LAST_ELICITING, PATH_LOSS_TIME, PATH_PROBE_COUNT } from './path'
+import { paceDeadline } from './pacer'
+import {
+  PATH_ACK_DUE,
+  PATH_IN_FLIGHT_COUNT,
+  PATH_LAST_ELICITING,
+  PATH_LOSS_TIME,
+  PATH_PROBE_COUNT,
+} from './path'
 import { type ptr, r32, rf64, w32, wf64 } from './prelude'
 import { detectLosses, probe } from './recovery'
 import { streamsSever } from './stream'
-import { relieve } from './stream-send'
+import { askForCredit, relieve } from './stream-send'
 import { wheelNext, wheelPop } from './wheel'
 
 export function endpointTimeout(ep: ptr, now: f64): void {
@@ -83,6 +91,15 @@ function expired(cn: ptr, now: f64): void {
     return
   }
   const path: ptr = r32(cn + CN_PATHS)
+  if (now >= rf64(path + PATH_ACK_DUE) || now >= paceDeadline(path)) {
+    wantSend(cn)
+    return
+  }
+  if (now >= blockedDeadline(cn, path)) {
+    askForCredit(cn)
+    wantSend(cn)
+    return
+  }
   const lossTime: f64 = rf64(path + PATH_LOSS_TIME)
   if (lossTime > 0.0) {
     if (now >= lossTime) detectLosses(cn, path, now)

@@ -5,6 +5,7 @@ import { jobsClear } from './jobs'
 import {
   CONFIG_ACK_DELAY,
   CONFIG_BURST_BYTES,
+  CONFIG_CONGESTION,
   CONFIG_CONNECT_TIMEOUT,
   CONFIG_CONNECTION_WINDOW,
   CONFIG_CONNECTIONS_MAX,
@@ -120,6 +121,8 @@ export const EP_PREFIXES: i32 = 232
 /** Two secrets of 16 bytes: for cookies, for reset tokens. */
 export const EP_SECRETS: i32 = 240
 export const SECRETS_SIZE: i32 = 32
+/** Congestion controller of new connections (CONTROLLER_…). */
+export const EP_CONGESTION: i32 = 236
 export const EP_COUNTERS: i32 = 272
 export const EP_WHEEL: i32 = 640
 const EP_SIZE: i32 = EP_WHEEL + WHEEL_SIZE
@@ -168,6 +171,7 @@ export function endpointCreate(now: f64): ptr {
   w32(ep + EP_HALF_OPEN_MAX, i32(config(CONFIG_HALF_OPEN_MAX, 1.0, 65536.0)))
   w32(ep + EP_STREAMS_MAX, i32(config(CONFIG_STREAMS_MAX, 1.0, 1000000.0)))
   w32(ep + EP_PACKET_BYTES_MAX, i32(config(CONFIG_PACKET_BYTES_MAX, 548.0, 65507.0)))
+  w32(ep + EP_CONGESTION, i32(config(CONFIG_CONGESTION, 0.0, 1.0)))
   w32(ep + EP_BURST_BYTES, i32(config(CONFIG_BURST_BYTES, 4096.0, 1073741824.0)))
   wf64(ep + EP_STREAM_WINDOW, config(CONFIG_STREAM_WINDOW, 4096.0, 1073741824.0))
   wf64(ep + EP_CONNECTION_WINDOW, config(CONFIG_CONNECTION_WINDOW, 4096.0, 1073741824.0))

@@ -17,17 +17,18 @@ import {
 } from './connection'
 import { CODE, count, ENDPOINT } from './endpoint'
 import { CODE_NONE, CODE_PROTOCOL, COUNT_ACKS_RECEIVED } from './layout'
-import { PATH_IN_FLIGHT, PATH_NEXT } from './path'
+import { PATH_NEXT } from './path'
 import { minf, type ptr, r8, r32, rf64, w32, wf64 } from './prelude'
-import { ackDone, largestAcked, rangeAcked } from './recovery'
+import { ackBegin, ackDone, rangeAcked } from './recovery'
 import { NO_MEMORY, onAccept, onMaxStreams, onOpen, onRefuse, streamsSever } from './stream'
-import { onReset, onStreamData } from './stream-receive'
+import { onBlocked, onReset, onStreamBlocked, onStreamData } from './stream-receive'
 import { onMaxData, onMaxStreamData, onStop } from './stream-send'
 import {
   FRAME_ACCEPT,
   FRAME_ACK,
   FRAME_ACK_PATH,
   FRAME_CLOSE,
+  FRAME_DATA_BLOCKED,
   FRAME_MAX_DATA,
   FRAME_MAX_STREAM_DATA,
   FRAME_MAX_STREAMS,
@@ -38,6 +39,7 @@ import {
   FRAME_RESET,
   FRAME_STOP,
   FRAME_STREAM,
+  FRAME_STREAM_DATA_BLOCKED,
   readVarint,
   STREAM_FIN_BIT,
   STREAM_LENGTH_BIT,
@@ -71,8 +73,7 @@ function ackFrame(cn: ptr, path: ptr, from: ptr, end: ptr, now: f64): ptr {
   const further: f64 = integer(p, end)
   if (further < 0.0 || further > ACK_RANGES_LIMIT) return 0
   p += varintSizeAt(p)
-  const flight: i32 = r32(path + PATH_IN_FLIGHT)
-  largestAcked(cn, path, largest, delay, now)
+  ackBegin(cn, path, largest, delay, now)
   let stop: f64 = largest + 1.0
   let left: f64 = further
   while (true) {
@@ -80,7 +81,7 @@ function ackFrame(cn: ptr, path: ptr, from: ptr, end: ptr, now: f64): ptr {
     if (length < 0.0 || length + 1.0 > stop) return 0
     p += varintSizeAt(p)
     const start: f64 = stop - length - 1.0
-    rangeAcked(cn, path, start, stop, flight)
+    rangeAcked(cn, path, start, stop, now)
     if (left < 1.0) break
     left -= 1.0
     const gap: f64 = integer(p, end)
@@ -171,6 +172,10 @@ export function readFrames(cn: ptr, path: ptr, from: ptr, end: ptr, now: f64): i
       onMaxStreams(cn, first)
       continue
     }
+    if (type === FRAME_DATA_BLOCKED) {
+      onBlocked(cn, first)
+      continue
+    }
     if (type === FRAME_CLOSE) {
       closed(cn, first, now)
       return bits | CLOSED
@@ -197,6 +202,7 @@ export function readFrames(cn: ptr, path: ptr, from: ptr, end: ptr, now: f64): i
       else if (type === FRAME_REFUSE) result = onRefuse(cn, first, second)
       else if (type === FRAME_STOP) result = onStop(cn, first, second)
       else if (type === FRAME_MAX_STREAM_DATA) result = onMaxStreamData(cn, first, second)
+      else if (type === FRAME_STREAM_DATA_BLOCKED) result = onStreamBlocked(cn, first, second)
       else if (type === FRAME_RESET) {
         const final: f64 = integer(p, end)
         if (final < 0.0) return -CODE_PROTOCOL

@@ -131,6 +131,7 @@ import {
   PATH_RTT_VARIANCE,
 } from './path'
 import { copy, fill, maxf, maxi, minf, mini, type ptr, r32, rf64, w32, wf64 } from './prelude'
+import { sampleHandshake } from './recovery'
 import { refuseHandshake, resetToken } from './strangers'
 import {
   streamAbort as abort,
@@ -444,6 +445,7 @@ export function connectionEstablish(cn: ptr, now: f64, messageLength: i32): bool
   setPeer(cn)
   setState(cn, STATE_ESTABLISHED)
   wf64(cn + CN_LAST_HEARD, now)
+  sampleHandshake(cn, r32(cn + CN_PATHS), now)
   // What the handshake took does not count as time without streams.
   if (r32(cn + CN_STREAM_COUNT) === 0) wf64(cn + CN_EMPTY_SINCE, now)
   streamsEstablished(cn)

@@ -4,6 +4,7 @@
  * First packets and answers to them go to `strangers.ts` at once. Nothing that a datagram says can
  * make this throw.
  */
+import { ackWanted } from './acknowledge'
 import {
   CN_CONFIRMED,
   CN_COUNT_BYTES_RECEIVED,
@@ -13,6 +14,7 @@ import {
   CN_LAST_HEARD,
   CN_MESSAGE_IN,
   CN_MESSAGE_OUT,
+  CN_PATHS,
   CN_PROTECTED,
   CN_STATE,
   dropMessage,
@@ -68,13 +70,7 @@ import {
   RX_DESC,
   VERDICT_INTACT,
 } from './layout'
-import {
-  PATH_ACK_PENDING,
-  PATH_FLOOR,
-  PATH_LARGEST_RECEIVED,
-  PATH_LARGEST_RECEIVED_AT,
-  PATH_RECEIVED,
-} from './path'
+import { PATH_FLOOR, PATH_LARGEST_RECEIVED, PATH_LARGEST_RECEIVED_AT, PATH_RECEIVED } from './path'
 import { add32, addf64, maxf, mini, type ptr, r8, r32, rf64, w32, wf64 } from './prelude'
 import {
   RANGE_END,
@@ -84,6 +80,7 @@ import {
   rangesContain,
   rangesDropHead,
 } from './ranges'
+import { sampleHandshake } from './recovery'
 import { longPacket, unknownPacket } from './strangers'
 import { streamsEstablished } from './stream'
 import { tableFind } from './table'
@@ -307,8 +304,9 @@ function shortPacket(ep: ptr, now: f64, job: ptr, isIntact: bool): void {
     return
   }
   if ((result & CLOSED) !== 0) return
+  const largest: f64 = rf64(path + PATH_LARGEST_RECEIVED)
   noteReceived(cn, path, number, now)
-  if ((result & ELICITING) !== 0) add32(path + PATH_ACK_PENDING, 1)
+  if ((result & ELICITING) !== 0) ackWanted(cn, path, number, largest, now)
   wantSend(cn)
 }
 
@@ -334,6 +332,7 @@ function confirm(ep: ptr, cn: ptr): void {
   w32(cn + CN_FLAGS, r32(cn + CN_FLAGS) | CN_CONFIRMED)
   dropMessage(cn, CN_MESSAGE_OUT)
   if ((r32(cn + CN_FLAGS) & CN_IS_CLIENT) !== 0) return
+  sampleHandshake(cn, r32(cn + CN_PATHS), rf64(cn + CN_LAST_HEARD))
   setState(cn, STATE_ESTABLISHED)
   streamsEstablished(cn)
   count(ep, COUNT_CONNECTIONS_ACCEPTED, 1.0)

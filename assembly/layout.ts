@@ -211,7 +211,9 @@ export const CONFIG_LISTENING: i32 = 12
 export const CONFIG_SEED_LOW: i32 = 13
 export const CONFIG_SEED_HIGH: i32 = 14
 export const CONFIG_EMPTY_TIMEOUT: i32 = 15
-export const CONFIG_COUNT: i32 = 16
+/** CONTROLLER_… of congestion.ts. */
+export const CONFIG_CONGESTION: i32 = 16
+export const CONFIG_COUNT: i32 = 17
 
 // ── What a handshake tells the core about the peer: f64 in PARAMS, in this order ─────────────────
 

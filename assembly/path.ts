@@ -4,7 +4,7 @@
  */
 import { ADDRESS_SIZE } from './layout'
 import { give, take } from './pages'
-import { copy, fill, low32, maxf, type ptr, r32, rf64, w32, wf64 } from './prelude'
+import { copy, fill, low32, maxf, type ptr, r8, r32, rf64, w32, wf64 } from './prelude'
 import { rangesClear } from './ranges'
 
 export const PATH_CONNECTION: i32 = 0
@@ -47,23 +47,63 @@ export const PATH_LARGEST_RECEIVED_AT: i32 = 176
 export const PATH_FLOOR: i32 = 184
 /** Packets received that ask for an acknowledgement and have none. */
 export const PATH_ACK_PENDING: i32 = 192
-/** State of congestion control. */
-export const PATH_CONGESTION: i32 = 200
-const PATH_SIZE: i32 = 384
+/** Congestion control: which (CONTROLLER_…), its window in bytes, its rate in bytes per µs. */
+export const PATH_CONTROLLER: i32 = 196
+export const PATH_WINDOW: i32 = 200
+/** 0: nothing is known of the path yet. */
+export const PATH_PACING_RATE: i32 = 208
+/** Pacing: when the next train may leave, when the last one left, whether anything waits for it. */
+export const PATH_PACE_NEXT: i32 = 216
+export const PATH_PACE_TRAIN: i32 = 224
+export const PATH_PACE_WAITS: i32 = 232
+/** Whether packets were seen to overtake each other, and by how much they may before one is lost. */
+export const PATH_IS_REORDERED: i32 = 236
+export const PATH_REORDER_WINDOW: i32 = 240
+/** Losses since then are one episode; how many of them are not known to be spurious. */
+export const PATH_EPISODE_AT: i32 = 248
+export const PATH_EPISODE_LOST: i32 = 256
+/** Episodes without a spurious loss until the reordering window is forgotten. */
+export const PATH_REORDER_EPISODES: i32 = 260
+/** Bytes that arrived; when the last of them did; when the packet left that showed it. */
+export const PATH_DELIVERED: i32 = 264
+export const PATH_DELIVERED_AT: i32 = 272
+export const PATH_FIRST_SENT: i32 = 280
+/** Until so many bytes have arrived, samples say what the application sent; 0: they do not. */
+export const PATH_APP_LIMITED: i32 = 288
+/** What one ACK frame says (congestion.ts). */
+export const PATH_SAMPLE: i32 = 296
+/** When an acknowledgement is due, Infinity: none; when the last one left. */
+export const PATH_ACK_DUE: i32 = 352
+export const PATH_ACK_SENT: i32 = 360
+/** PATH_LARGEST_ACKED as it was before the ACK frame that is read. */
+export const PATH_LARGEST_BEFORE: i32 = 368
+/** When the episode of losses before the present one began. */
+export const PATH_EPISODE_BEFORE: i32 = 376
+/** State of the controller. */
+export const PATH_MODEL: i32 = 384
+const PATH_SIZE: i32 = 640
 
 // ── Sent packets ─────────────────────────────────────────────────────────────────────────────────
 
 export const SENT_AT: i32 = 0
 export const SENT_BYTES: i32 = 8
+/** STATE_…, one byte. */
 export const SENT_STATE: i32 = 12
+/** Whether the application limited the rate when it left, one byte. */
+export const SENT_IS_LIMITED: i32 = 13
 /** What it carried: one part of a stream here, further ones in a chain of records. */
 export const SENT_RECORD: i32 = 16
+/** Bytes that had arrived when it left (the low 32 bits of PATH_DELIVERED). */
+export const SENT_DELIVERED: i32 = 36
 /** Control frames of the connection (CONTROL_…). */
 export const SENT_CONTROL: i32 = 40
 /** Chain of further records. */
 export const SENT_MORE: i32 = 44
 /** Largest number acknowledged by an ACK frame in it, −1: none. */
 export const SENT_ACKED: i32 = 48
+/** Before it left: µs since PATH_DELIVERED_AT and since PATH_FIRST_SENT. */
+export const SENT_SINCE_DELIVERED: i32 = 56
+export const SENT_SINCE_FIRST: i32 = 60
 export const SENT_SIZE: i32 = 64
 
 export const STATE_UNTRACKED: i32 = 0
@@ -107,6 +147,12 @@ export function pathCreate(
   wf64(path + PATH_LARGEST_ACKED, -1.0)
   wf64(path + PATH_LARGEST_RECEIVED, -1.0)
   wf64(path + PATH_RTT_MIN, Infinity)
+  wf64(path + PATH_ACK_DUE, Infinity)
+  wf64(path + PATH_ACK_SENT, -Infinity)
+  // The first packets show what the application has to send.
+  wf64(path + PATH_APP_LIMITED, 1.0)
+  wf64(path + PATH_EPISODE_AT, -1.0)
+  wf64(path + PATH_EPISODE_BEFORE, -1.0)
   return path
 }
 
@@ -168,7 +214,7 @@ export function advanceBase(path: ptr): void {
   let base: f64 = rf64(path + PATH_BASE)
   const next: f64 = rf64(path + PATH_NEXT)
   if (r32(path + PATH_IN_FLIGHT_COUNT) === 0) base = next
-  else while (r32(sentEntry(path, base) + SENT_STATE) !== STATE_IN_FLIGHT) base += 1.0
+  else while (r8(sentEntry(path, base) + SENT_STATE) !== STATE_IN_FLIGHT) base += 1.0
   wf64(path + PATH_BASE, base)
 }
 

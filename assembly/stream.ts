@@ -61,7 +61,7 @@ import { give, take } from './pages'
 import { add32, fill, minf, type ptr, r32, rf64, w32, wf64 } from './prelude'
 import { RANGES_COUNT, rangesAdd, rangesClear, rangesContain } from './ranges'
 import { discardReceived, streamEnded, streamReadable } from './stream-receive'
-import { dropSendBuffer, dropSending, streamFinish } from './stream-send'
+import { dropSendBuffer, dropSending, isBlocked, streamFinish } from './stream-send'
 import { tableAdd, tableFind, tableRemove } from './table'
 
 // ── Fields (after those of endpoint.ts) ──────────────────────────────────────────────────────────
@@ -94,6 +94,8 @@ export const ST_READY: i32 = 4096
 export const ST_WRITE_BLOCKED: i32 = 8192
 /** Losses could not be noted for want of memory: everything unacknowledged counts as lost. */
 export const ST_ALL_LOST: i32 = 16384
+/** The peer knows that its limit for the stream holds us back. */
+export const ST_SAID_BLOCKED: i32 = 32768
 
 /** The connection is over: what arrived can still be read, nothing else happens any more. */
 export const ST_SEVERED: i32 = 32768
@@ -106,6 +108,8 @@ export const STREAM_REFUSE_DUE: i32 = 4
 export const STREAM_RESET_DUE: i32 = 8
 export const STREAM_STOP_DUE: i32 = 16
 export const STREAM_MAX_DATA_DUE: i32 = 32
+
+export const STREAM_BLOCKED_DUE: i32 = 64
 
 const ST_READY_NEXT: i32 = 40
 export const ST_NEXT: i32 = 44
@@ -135,10 +139,12 @@ export const ST_RECEIVE_BUFFER: i32 = 224
 const ST_READY_PREVIOUS: i32 = ST_RECEIVE_BUFFER + BUFFER_SIZE
 export const ST_SIZE: i32 = ST_READY_PREVIOUS + 8
 
-/** Windows grow to this share of the connection's memory. */
+/** The connection's window, and what waits to be sent, grow to this share of its memory. */
 export const WINDOW_SHARE: f64 = 0.5
+/** The windows of streams: one that nobody reads must leave the others some of the connection's. */
+export const STREAM_WINDOW_SHARE: f64 = 0.375
 /** Intervals noted per stream before neighbours are merged or packets dropped. */
-export const RANGES_MAX: i32 = 1024
+export const RANGES_MAX: i32 = 16384
 
 // ── Making and ending ───────────────────────────────────────────────────────────────────────────────
 
@@ -557,5 +563,6 @@ export function onControlLost(st: ptr, bits: i32): void {
   if ((flags & (ST_ACCEPTED | ST_REFUSED)) !== 0) due &= ~STREAM_OPEN_DUE
   if ((flags & ST_RESET_ACKED) !== 0) due &= ~(STREAM_RESET_DUE | STREAM_REFUSE_DUE)
   if (receivingIsOver(st)) due &= ~(STREAM_STOP_DUE | STREAM_MAX_DATA_DUE)
+  if (!isBlocked(st)) due &= ~STREAM_BLOCKED_DUE
   if (due !== 0) addStreamControl(st, due)
 }

@@ -161,6 +161,11 @@ export class Link implements Station {
     return this.current
   }
 
+  /** Bytes that wait for the bottleneck now. */
+  get waitingBytes(): number {
+    return this.queuedBytes
+  }
+
   /** Changes parameters now. What is in the queue feels the new ones, what is on the wire doesn't. */
   set(params: Partial<LinkParams>): void {
     this.current = resolveLinkParams(params, this.current)

@@ -12,6 +12,7 @@ import {
   CODE_RESET,
   CONFIG_ACK_DELAY,
   CONFIG_BURST_BYTES,
+  CONFIG_CONGESTION,
   CONFIG_CONNECT_TIMEOUT,
   CONFIG_CONNECTION_WINDOW,
   CONFIG_CONNECTIONS_MAX,
@@ -68,7 +69,7 @@ import { Connection, type ConnectionOwner } from './connection.ts'
 import { COUNTER_NAMES, type EndpointCounters } from './counters.ts'
 import type { TransportParameters } from './handshake.ts'
 import { NodeKey, type PeerKey } from './identity.ts'
-import { type EndpointOptions, resolveEndpointOptions } from './options.ts'
+import { CONGESTION_CONTROLLERS, type EndpointOptions, resolveEndpointOptions } from './options.ts'
 import {
   HandshakeFailure,
   type HandshakeResult,
@@ -221,6 +222,7 @@ export class Endpoint implements DatagramPort {
     core.setParam(CONFIG_EMPTY_TIMEOUT, options.emptyTimeoutMs * 1000)
     core.setParam(CONFIG_ACK_DELAY, options.ackDelayMicros)
     core.setParam(CONFIG_BURST_BYTES, options.burstBytes)
+    core.setParam(CONFIG_CONGESTION, CONGESTION_CONTROLLERS.indexOf(options.congestion))
     core.setParam(CONFIG_LISTENING, 0)
     core.setParam(CONFIG_SEED_LOW, this.random.u32() >>> 1)
     core.setParam(CONFIG_SEED_HIGH, this.random.u32() >>> 1)

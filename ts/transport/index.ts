@@ -22,6 +22,11 @@ export {
   parseRecord,
   sameNodeId,
 } from './identity.ts'
-export { ENDPOINT_DEFAULTS, type EndpointOptions, resolveEndpointOptions } from './options.ts'
+export {
+  type CongestionController,
+  ENDPOINT_DEFAULTS,
+  type EndpointOptions,
+  resolveEndpointOptions,
+} from './options.ts'
 export type { InitiatorDemands, SecurityInfo, SecurityMode, Ticket } from './security.ts'
 export { Stream, type StreamOwner } from './stream.ts'

@@ -1,5 +1,9 @@
 /** Options of the transport: meaning, unit, default, range, cost. Resolved once, then frozen. */
 
+/** Congestion controllers: their number in the core is their place. */
+export const CONGESTION_CONTROLLERS = ['bbr', 'cubic'] as const
+export type CongestionController = (typeof CONGESTION_CONTROLLERS)[number]
+
 export interface EndpointOptions {
   /**
    * Memory this endpoint may hold in the core, bytes, 64 KiB … 1 GiB; default 32 MiB. One connection
@@ -35,6 +39,12 @@ export interface EndpointOptions {
   readonly ackDelayMicros: number
   /** Bytes our sockets' receive buffers hold: what a near peer may have in flight. Set by the driver. */
   readonly burstBytes: number
+  /**
+   * How fast connections send; default 'bbr': by a model of the path's bandwidth and round trip,
+   * with short queues, whatever is lost by chance. 'cubic': until packets are lost, as kernels'
+   * TCP does by default; it fills queues, and slows down at each loss. Costs nothing either way.
+   */
+  readonly congestion: CongestionController
 }
 
 export const ENDPOINT_DEFAULTS: EndpointOptions = Object.freeze({
@@ -52,9 +62,12 @@ export const ENDPOINT_DEFAULTS: EndpointOptions = Object.freeze({
   emptyTimeoutMs: 15_000,
   ackDelayMicros: 10_000,
   burstBytes: 131_072,
+  congestion: 'bbr',
 })
 
-const RANGES: Readonly<Record<keyof EndpointOptions, readonly [least: number, most: number]>> = {
+type NumberOption = Exclude<keyof EndpointOptions, 'congestion'>
+
+const RANGES: Readonly<Record<NumberOption, readonly [least: number, most: number]>> = {
   memoryBytes: [65_536, 2 ** 30],
   connectionsMax: [1, 1_000_000],
   halfOpenMax: [1, 65_536],
@@ -76,15 +89,24 @@ const RANGES: Readonly<Record<keyof EndpointOptions, readonly [least: number, mo
  * @throws RangeError for a value out of range, TypeError for what is not a number.
  */
 export function resolveEndpointOptions(options: Partial<EndpointOptions> = {}): EndpointOptions {
-  const resolved = { ...ENDPOINT_DEFAULTS }
+  const resolved: { -readonly [Name in keyof EndpointOptions]: EndpointOptions[Name] } = {
+    ...ENDPOINT_DEFAULTS,
+  }
   for (const [name, [least, most]] of Object.entries(RANGES)) {
-    const value = options[name as keyof EndpointOptions]
+    const value = options[name as NumberOption]
     if (value === undefined) continue
     if (typeof value !== 'number') throw new TypeError(`${name} must be a number`)
     if (!(value >= least && value <= most)) {
       throw new RangeError(`${name} must be ${least} … ${most}, not ${value}`)
     }
-    ;(resolved as Record<string, number>)[name] = value
+    resolved[name as NumberOption] = value
+  }
+  const { congestion } = options
+  if (congestion !== undefined) {
+    if (!CONGESTION_CONTROLLERS.includes(congestion)) {
+      throw new RangeError(`congestion must be ${CONGESTION_CONTROLLERS.join(' or ')}`)
+    }
+    resolved.congestion = congestion
   }
   return Object.freeze(resolved)
 }

@@ -1,0 +1,133 @@
+import { Core } from '../../bindings/core.ts'
+import type { Micros } from '../machine.ts'
+import {
+  type CongestionController,
+  type Connection,
+  Endpoint,
+  type EndpointCounters,
+  type EndpointOptions,
+  type Stream,
+} from '../transport/index.ts'
+import type { HostOptions } from './host.ts'
+import type { LinkParams } from './link.ts'
+import { type LinkPair, World } from './world.ts'
+
+const SECOND: Micros = 1_000_000
+const SERVER_PORT = 4_433
+const CHUNK = new Uint8Array(65_536)
+const SCRATCH = new Uint8Array(65_536)
+
+export interface BulkOptions {
+  readonly seed?: number
+  /** Towards the receiver. */
+  readonly link: Partial<LinkParams>
+  /** For acknowledgements. Default: as `link`. */
+  readonly back?: Partial<LinkParams>
+  readonly congestion?: CongestionController
+  /** Connections that send over the one link. Default 1. */
+  readonly flowCount?: number
+  /** Of the core that hosts both sides. Default 64 MiB. */
+  readonly memoryBytes?: number
+  readonly endpoint?: Partial<EndpointOptions>
+  readonly host?: HostOptions
+}
+
+/** A sender that never runs dry, and what its receiver has got. */
+export interface Flow {
+  readonly connection: Connection
+  readonly stream: Stream
+  /** User bytes that arrived in order. */
+  receivedBytes: number
+}
+
+/**
+ * Two hosts, one link, and connections that send as much as they may: what congestion control is
+ * measured with. Everything is in virtual time and follows from the seed.
+ */
+export class Bulk {
+  readonly world: World
+  readonly flows: Flow[] = []
+  readonly pair: LinkPair
+  readonly sender: Endpoint
+  readonly receiver: Endpoint
+  private readonly bySource = new Map<number, Flow>()
+  private readonly core: Core
+
+  constructor(options: BulkOptions) {
+    const { seed = 1, link, back = link, congestion = 'bbr', flowCount = 1 } = options
+    this.world = new World(seed)
+    this.core = Core.create({ memoryBytes: options.memoryBytes ?? 64 * 1024 * 1024 })
+    const hosts = ['sender', 'receiver'].map((name, index) =>
+      this.world.host(name, `192.0.2.${index + 1}`, options.host),
+    )
+    const [from, to] = hosts as [(typeof hosts)[0], (typeof hosts)[0]]
+    this.pair = this.world.link(from, to, link, back)
+    const makeEndpoint = (host: typeof from, port: number) => {
+      const endpoint = new Endpoint({
+        core: this.core,
+        random: host.random,
+        now: host.now,
+        options: { congestion, ...options.endpoint },
+      })
+      const attachment = host.attach(endpoint, [{ port }])
+      endpoint.onWork = () => attachment.wake()
+      return endpoint
+    }
+    this.sender = makeEndpoint(from, 0)
+    this.receiver = makeEndpoint(to, SERVER_PORT)
+    this.receiver.owner = { stream: (stream) => this.receive(stream) }
+    this.receiver.setListening(true)
+    for (let index = 0; index < flowCount; index++) this.send(from.now, to.address, index)
+  }
+
+  /** Lets virtual time pass until so many seconds since the beginning. */
+  runUntil(seconds: number): void {
+    this.world.run(seconds * SECOND)
+  }
+
+  /** User bytes that arrived, of all flows. */
+  get receivedBytes(): number {
+    return this.flows.reduce((sum, { receivedBytes }) => sum + receivedBytes, 0)
+  }
+
+  counters(): EndpointCounters {
+    return this.sender.counters()
+  }
+
+  close(): void {
+    this.sender.destroy()
+    this.receiver.destroy()
+  }
+
+  private send(now: Micros, address: string, index: number): void {
+    const connection = this.sender.connect(now, { socketIndex: 0, address, port: SERVER_PORT }, {})
+    if (connection === undefined) throw new Error('the endpoint takes no more connections')
+    const failed = (code: number) => {
+      throw new Error(`flow ${index} ended with code ${code}`)
+    }
+    let stream: Stream | undefined
+    const write = () => {
+      while (stream?.write(CHUNK) === CHUNK.length);
+    }
+    stream = connection.openStream(index, { readable: () => {}, writable: write, failed })
+    if (stream === undefined) throw new Error('the connection takes no more streams')
+    const flow = { connection, stream, receivedBytes: 0 }
+    this.flows.push(flow)
+    // The port that the opener calls its own tells which flow it is.
+    this.bySource.set(index, flow)
+    write()
+  }
+
+  private receive(stream: Stream): Stream['owner'] {
+    const flow = this.bySource.get(stream.port)
+    if (flow === undefined) return undefined
+    const readable = () => {
+      for (;;) {
+        const size = stream.readInto(SCRATCH)
+        if (size === 0) return
+        flow.receivedBytes += size
+      }
+    }
+    return { readable, writable: () => {}, failed: () => {} }
+  }
+}

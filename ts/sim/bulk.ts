@@ -68,6 +68,8 @@ export class Bulk {
         random: host.random,
         now: host.now,
         options: { congestion, ...options.endpoint },
+        // What is measured does not depend on it, and keys are not drawn from the seed.
+        security: { mode: 'none' },
       })
       const attachment = host.attach(endpoint, [{ port }])
       endpoint.onWork = () => attachment.wake()

@@ -77,6 +77,12 @@ const GAIN_STARTUP: f64 = 2.885
 const GAIN_DRAIN: f64 = 0.347
 const GAIN_MORE: f64 = 1.25
 const GAIN_LESS: f64 = 0.75
+/**
+ * More, by so many packets on top, or by this share of what the path holds: the same for all flows
+ * that share a link, so that small ones gain on large ones.
+ */
+const MORE_PACKETS: f64 = 8.0
+const MORE_SHARE: f64 = 0.25
 /** Of the bandwidth, so that more is tried at once. */
 const GROWN: f64 = 1.15
 /** Less, for so many round trips at most: what is still there is not our queue … */
@@ -169,9 +175,8 @@ function round(path: ptr): void {
   const rounds: i32 = add32(path + ROUNDS, 1)
   const isPhased: bool = r32(path + STATE) === PROBE_BANDWIDTH
   if (!isPhased && rounds >= PHASES) forgetBandwidth(path)
-  if (r32(path + STATE) === STARTUP && r32(path + SAMPLE_IS_LIMITED) === 0) {
-    watchGrowth(path, lossShare)
-  }
+  const isMeasured: bool = r32(path + SAMPLE_IS_LIMITED) === 0 || lossShare > LOSS_STARTUP
+  if (r32(path + STATE) === STARTUP && isMeasured) watchGrowth(path, lossShare)
 }
 
 /** Share of what left that was lost, over a round or as many as make it mean something; else 0. */
@@ -299,8 +304,16 @@ function gain(path: ptr): f64 {
   return phase === 0 ? GAIN_MORE : phase === 1 ? GAIN_LESS : 1.0
 }
 
+function morePackets(path: ptr): f64 {
+  return minf(MORE_PACKETS * f64(r32(path + PATH_PACKET_BYTES)), pathBytes(path, MORE_SHARE))
+}
+
 function setRate(path: ptr): void {
   let rate: f64 = gain(path) * bbrBandwidth(path)
+  const isMore: bool = r32(path + STATE) === PROBE_BANDWIDTH && r32(path + PHASE) === 0
+  if (isMore && r32(path + CAREFUL_ROUNDS) === 0) {
+    rate += morePackets(path) / maxf(rf64(path + MIN_RTT), 1.0)
+  }
   if (r32(path + FLAT_ROUNDS) >= 0) {
     // Before the bandwidth is known, one slow sample must not slow down the search.
     const first: f64 = WINDOW_INITIAL / maxf(rf64(path + PATH_RTT_SMOOTHED), 1000.0)
@@ -319,7 +332,7 @@ function setWindow(path: ptr): void {
   const volume: f64 = isCareful
     ? pathBytes(path, GAIN_WINDOW_CAREFUL)
     : pathBytes(path, GAIN_WINDOW) + trainBytes(path) * TRAINS
-  const target: f64 = maxf(volume, fewPackets(path))
+  const target: f64 = maxf(volume + morePackets(path), fewPackets(path))
   const window: f64 = rf64(path + PATH_WINDOW)
   let wider: f64 = window + rf64(path + SAMPLE_ACKED)
   // In STARTUP the target grows with what arrives: until it does, the window keeps what it has.

@@ -305,6 +305,7 @@ function shortPacket(ep: ptr, now: f64, job: ptr, isIntact: bool): void {
     return
   }
   if ((result & CLOSED) !== 0) return
+  const largest: f64 = rf64(path + PATH_LARGEST_RECEIVED)
   noteReceived(cn, path, number, now)
   if ((result & ELICITING) !== 0) ackWanted(cn, path, number, largest, now)
   wantSend(cn)

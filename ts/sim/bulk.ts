@@ -26,6 +26,8 @@ export interface BulkOptions {
   readonly congestion?: CongestionController
   /** Connections that send over the one link. Default 1. */
   readonly flowCount?: number
+  /** Streams of each connection, a flow each. Default 1. */
+  readonly streamCount?: number
   /** Of the core that hosts both sides. Default 64 MiB. */
   readonly memoryBytes?: number
   readonly endpoint?: Partial<EndpointOptions>
@@ -38,6 +40,10 @@ export interface Flow {
   readonly stream: Stream
   /** User bytes that arrived in order. */
   receivedBytes: number
+  /** Set it, and its receiver reads no more until `resume`. */
+  isStalled: boolean
+  /** Its receiver's turn to read. */
+  read: () => void
 }
 
 /**
@@ -54,7 +60,8 @@ export class Bulk {
   private readonly core: Core
 
   constructor(options: BulkOptions) {
-    const { seed = 1, link, back = link, congestion = 'bbr', flowCount = 1 } = options
+    const { seed = 1, link, back = link, congestion = 'bbr' } = options
+    const { flowCount = 1, streamCount = 1 } = options
     this.world = new World(seed)
     this.core = Core.create({ memoryBytes: options.memoryBytes ?? 64 * 1024 * 1024 })
     const hosts = ['sender', 'receiver'].map((name, index) =>
@@ -68,6 +75,8 @@ export class Bulk {
         random: host.random,
         now: host.now,
         options: { congestion, ...options.endpoint },
+        // What is measured does not depend on it, and keys are not drawn from the seed.
+        security: { mode: 'none' },
       })
       const attachment = host.attach(endpoint, [{ port }])
       endpoint.onWork = () => attachment.wake()
@@ -77,7 +86,12 @@ export class Bulk {
     this.receiver = makeEndpoint(to, SERVER_PORT)
     this.receiver.owner = { stream: (stream) => this.receive(stream) }
     this.receiver.setListening(true)
-    for (let index = 0; index < flowCount; index++) this.send(from.now, to.address, index)
+    for (let index = 0; index < flowCount; index++) {
+      const peer = { socketIndex: 0, address: to.address, port: SERVER_PORT }
+      const connection = this.sender.connect(from.now, peer, {})
+      if (connection === undefined) throw new Error('the endpoint takes no more connections')
+      for (let count = 0; count < streamCount; count++) this.send(connection)
+    }
   }
 
   /** Lets virtual time pass until so many seconds since the beginning. */
@@ -99,9 +113,15 @@ export class Bulk {
     this.receiver.destroy()
   }
 
-  private send(now: Micros, address: string, index: number): void {
-    const connection = this.sender.connect(now, { socketIndex: 0, address, port: SERVER_PORT }, {})
-    if (connection === undefined) throw new Error('the endpoint takes no more connections')
+  /** The receiver of a flow reads again. */
+  resume(flow: Flow): void {
+    flow.isStalled = false
+    flow.read()
+    this.receiver.onWork()
+  }
+
+  private send(connection: Connection): void {
+    const index = this.flows.length
     const failed = (code: number) => {
       throw new Error(`flow ${index} ended with code ${code}`)
     }
@@ -111,7 +131,7 @@ export class Bulk {
     }
     stream = connection.openStream(index, { readable: () => {}, writable: write, failed })
     if (stream === undefined) throw new Error('the connection takes no more streams')
-    const flow = { connection, stream, receivedBytes: 0 }
+    const flow: Flow = { connection, stream, receivedBytes: 0, isStalled: false, read: () => {} }
     this.flows.push(flow)
     // The port that the opener calls its own tells which flow it is.
     this.bySource.set(index, flow)
@@ -122,12 +142,13 @@ export class Bulk {
     const flow = this.bySource.get(stream.port)
     if (flow === undefined) return undefined
     const readable = () => {
-      for (;;) {
+      while (!flow.isStalled) {
         const size = stream.readInto(SCRATCH)
         if (size === 0) return
         flow.receivedBytes += size
       }
     }
+    flow.read = readable
     return { readable, writable: () => {}, failed: () => {} }
   }
 }

@@ -5,6 +5,7 @@
 import net from 'node:net'
 import { registerDefaultCarrier } from './carrier.ts'
 import { builtinNet, normalizeArguments } from './internals.ts'
+import * as promises from './promises.ts'
 import {
   type ConnectionListener,
   type Server as OurServer,
@@ -24,7 +25,7 @@ export type { ConnectionListener, ServerConstructor, ServerOptions } from './ser
 export type { SocketConstructor, SocketOptions } from './socket.ts'
 export type { Configuration, TransportOptions } from './transport-choice.ts'
 export type * from './types.ts'
-export { configure, Server, Socket }
+export { configure, promises, Server, Socket }
 
 registerDefaultCarrier(() => new UdpCarrier())
 
@@ -98,7 +99,16 @@ export const _setSimultaneousAccepts = others['_setSimultaneousAccepts']
 export const BoundSocket = others['BoundSocket']
 
 // Ours replace theirs; whatever else the running Node exports (also what was invented since) stays.
-const replaced = { configure, connect, createConnection, createServer, Server, Socket, Stream }
+const replaced = {
+  configure,
+  connect,
+  createConnection,
+  createServer,
+  promises,
+  Server,
+  Socket,
+  Stream,
+}
 
 /** The module object: all of the built-in's members, and `configure`. */
 const moduleObject = Object.defineProperties(

@@ -1,5 +1,5 @@
 /** `Server` of `punchline/net`: the built-in's subclass, see `socket.ts`. */
-import { EventEmitter } from 'node:events'
+import { EventEmitter, once } from 'node:events'
 import net from 'node:net'
 import { type InternalServer, kIsOwn, kListenPlan, kOptions } from './internals.ts'
 import { type ServerBase, serverMethods } from './server-overrides.ts'
@@ -28,6 +28,11 @@ export interface Server extends net.Server {
   on(event: 'drop', listener: (data?: net.DropArgument) => void): this
   // biome-ignore lint/suspicious/noExplicitAny: the built-in declares other events so.
   on(event: string, listener: (...args: any[]) => void): this
+  /**
+   * Gives connections as they come, until the server is closed; throws what 'error' tells. Who
+   * leaves the loop leaves the server listening; connections that nobody has taken are reset.
+   */
+  [Symbol.asyncIterator](): AsyncIterableIterator<Socket>
 }
 
 /** Listens to new connections. */
@@ -70,6 +75,14 @@ Object.assign(
 )
 Object.defineProperties(Server.prototype, {
   [kIsOwn]: { value: true },
+  [Symbol.asyncIterator]: {
+    value(this: Server): AsyncIterableIterator<Socket> {
+      return connectionsOf(this)
+    },
+    enumerable: false,
+    configurable: true,
+    writable: true,
+  },
   emit: {
     // The built-in makes what it accepts over TCP; it must be a `Socket` before anybody sees it.
     value(this: Server, event: string | symbol, ...args: unknown[]): boolean {
@@ -81,3 +94,28 @@ Object.defineProperties(Server.prototype, {
     writable: true,
   },
 })
+
+async function* connectionsOf(server: Server): AsyncIterableIterator<Socket> {
+  const waiting: Socket[] = []
+  let wake = () => {}
+  const stop = new AbortController()
+  const take = (socket: Socket) => {
+    waiting.push(socket)
+    wake()
+  }
+  server.on('connection', take)
+  const over = once(server, 'close', { signal: stop.signal }).then(() => wake())
+  // Told where it is waited for, below.
+  over.catch(() => {})
+  try {
+    while (server.listening || waiting.length > 0) {
+      const socket = waiting.shift()
+      if (socket !== undefined) yield socket
+      else await Promise.race([over, new Promise<void>((resolve) => (wake = resolve))])
+    }
+  } finally {
+    stop.abort()
+    server.off('connection', take)
+    for (const socket of waiting) socket.resetAndDestroy()
+  }
+}

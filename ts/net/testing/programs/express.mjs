@@ -1,0 +1,38 @@
+// express: a body, a stream, an error page, an abrupt end.
+
+import http from 'node:http'
+import { Readable } from 'node:stream'
+import express from 'express'
+import { bulk, codeOf, collect, listen, report } from './kit.mjs'
+
+const app = express()
+app.use(express.raw({ limit: '10mb' }))
+app.post('/echo', (request, response) => response.send(request.body))
+app.get('/stream', (_request, response) => Readable.from([bulk, bulk]).pipe(response))
+app.get('/cut', (request) => request.socket.destroy())
+const server = http.createServer(app)
+const port = await listen(server)
+
+function ask(method, path, body) {
+  return new Promise((resolve, reject) => {
+    const headers = { 'content-type': 'application/octet-stream' }
+    const request = http.request({ port, host: '127.0.0.1', method, path, headers }, (response) =>
+      collect(response).then((bytes) => resolve({ status: response.statusCode, bytes }), reject),
+    )
+    request.on('error', reject)
+    request.end(body)
+  })
+}
+
+const echoed = await ask('POST', '/echo', bulk)
+const streamed = await ask('GET', '/stream')
+const missing = await ask('GET', '/missing')
+const cut = await codeOf(ask('GET', '/cut'))
+server.close()
+server.closeAllConnections()
+report({
+  right: echoed.bytes.equals(bulk),
+  streamed: streamed.bytes.equals(Buffer.concat([bulk, bulk])),
+  missing: missing.status,
+  cut,
+})

@@ -5,7 +5,7 @@ import { netParty, punchlineParty, tlsParty } from './socket-parties.ts'
 
 /**
  * The parties known by name, in the order in which they are reported. Those with an `@` run on that
- * tier only; `+spin` looks for datagrams without the event loop.
+ * tier only; `+spin` looks for datagrams without the event loop, `+secure` encrypts.
  */
 export const PARTIES: ReadonlyMap<string, Party> = new Map([
   ['net', netParty],
@@ -17,6 +17,8 @@ export const PARTIES: ReadonlyMap<string, Party> = new Map([
   ['punchline@uring', punchlineParty({ PUNCHLINE_BACKEND: 'uring' })],
   ['punchline@mmsg', punchlineParty({ PUNCHLINE_BACKEND: 'mmsg' })],
   ['punchline@dgram', punchlineParty({ PUNCHLINE_BACKEND: 'dgram' })],
+  ['punchline+secure', punchlineParty({}, true)],
+  ['punchline@mmsg+secure', punchlineParty({ PUNCHLINE_BACKEND: 'mmsg' }, true)],
   ['punchline+spin', punchlineParty({ PUNCHLINE_BUSY_POLL_MS: '1' })],
 ])
 

@@ -52,15 +52,21 @@ interface PunchlineNet {
 }
 
 /** Punchline's own transport, as this checkout builds it, with settings of its environment. */
-export const punchlineParty = (settings: Readonly<Record<string, string>> = {}): Party =>
-  socketParty(() => loadPunchline(settings))
+export const punchlineParty = (
+  settings: Readonly<Record<string, string>> = {},
+  isEncrypted = false,
+): Party => socketParty(() => loadPunchline(settings, isEncrypted))
 
-async function loadPunchline(settings: Readonly<Record<string, string>>): Promise<SocketLibrary> {
+async function loadPunchline(
+  settings: Readonly<Record<string, string>>,
+  isEncrypted: boolean,
+): Promise<SocketLibrary> {
   Object.assign(process.env, settings)
   // Not a literal: the types of the build would be needed to check it.
   const specifier: string = 'punchline/net'
   const punchline: PunchlineNet = await import(specifier)
-  const choice = { transport: 'udp', security: 'none', noDelay: true }
+  const security = isEncrypted ? {} : { security: 'none' }
+  const choice = { transport: 'udp', noDelay: true, ...security }
   return {
     listen: (onSocket) =>
       listening(punchline.createServer(choice, onSocket), undefined, { transport: 'udp' }),

@@ -78,7 +78,7 @@ export const CN_ANSWERED: i32 = 128
 /** Responder: the host has seen to protection, or to it that there is none. */
 export const CN_PROTECTED: i32 = 256
 /** The peer knows that its limit for the connection holds us back. */
-export const CN_SAID_BLOCKED: i32 = 65536
+export const CN_SAID_BLOCKED: i32 = 512
 
 export const CN_TIMER: i32 = 40
 const CN_NEXT: i32 = 64

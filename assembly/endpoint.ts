@@ -123,8 +123,6 @@ export const EP_CONGESTION: i32 = 236
 /** Two secrets of 16 bytes: for cookies, for reset tokens. */
 export const EP_SECRETS: i32 = 240
 export const SECRETS_SIZE: i32 = 32
-/** Congestion controller of new connections (CONTROLLER_…). */
-export const EP_CONGESTION: i32 = 236
 export const EP_COUNTERS: i32 = 272
 export const EP_WHEEL: i32 = 640
 const EP_SIZE: i32 = EP_WHEEL + WHEEL_SIZE

@@ -288,7 +288,6 @@ function shortPacket(ep: ptr, now: f64, job: ptr, isIntact: bool): void {
   wf64(cn + CN_LAST_HEARD, now)
   if ((r32(cn + CN_FLAGS) & CN_CONFIRMED) === 0) confirm(ep, cn)
   const size: i32 = r32(job + JOB_PACKET_SIZE)
-  const largest: f64 = rf64(path + PATH_LARGEST_RECEIVED)
   const start: ptr = r32(job + JOB_PAYLOAD)
   const result: i32 = readFrames(cn, path, start, start + r32(job + JOB_PAYLOAD_SIZE), now)
   if (result === UNSTORED) {

@@ -95,7 +95,7 @@ export const ST_WRITE_BLOCKED: i32 = 8192
 /** Losses could not be noted for want of memory: everything unacknowledged counts as lost. */
 export const ST_ALL_LOST: i32 = 16384
 /** The peer knows that its limit for the stream holds us back. */
-export const ST_SAID_BLOCKED: i32 = 65536
+export const ST_SAID_BLOCKED: i32 = 32768
 
 /** The connection is over: what arrived can still be read, nothing else happens any more. */
 export const ST_SEVERED: i32 = 65536

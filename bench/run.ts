@@ -4,8 +4,8 @@
  *
  *   SCENARIO            stream, datagrams, pingpong, connections           [stream]
  *   --parties LIST      names (net, tls, dgram, punchline, punchline@TIER,
- *                       punchline+spin, raw@TIER), or paths of modules
- *                       that export a party by default                     [the first four]
+ *                       punchline-plain, punchline+spin, raw@TIER), or
+ *                       paths of modules that export a party by default    [the first four]
  *   --rounds N          how often each party is measured                   [5]
  *   --seconds S         how long each time                                 [2]
  *   --warmup S          how long it runs before                            [0.5]

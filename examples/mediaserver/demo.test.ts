@@ -35,8 +35,14 @@ test('runs every job over Punchline, and no TCP socket is seen', async () => {
   const run = await runDemo([file])
   assert.equal([run.code, run.stderr], [0, ''])
   assert.match(run.stdout, threeJobs)
-  assert.match(run.stdout, /server( +\d+){4} +(dgram|mmsg|uring) +(aes-128-gcm|chacha20-poly1305)\n/)
-  assert.match(run.stdout, /client( +\d+){4} +(dgram|mmsg|uring) +(aes-128-gcm|chacha20-poly1305)\n/)
+  assert.match(
+    run.stdout,
+    /server( +\d+){4} +(dgram|mmsg|uring) +(aes-128-gcm|chacha20-poly1305)\n/,
+  )
+  assert.match(
+    run.stdout,
+    /client( +\d+){4} +(dgram|mmsg|uring) +(aes-128-gcm|chacha20-poly1305)\n/,
+  )
   if (process.platform === 'linux') assert.match(run.stdout, /samples: TCP none, UDP server/)
 })
 

@@ -15,6 +15,7 @@ export const punchlineErrorCodes = {
   ERR_PUNCHLINE_FAULTS_INVALID: 'PUNCHLINE_FAULTS has a part that can not be read',
   ERR_PUNCHLINE_IDENTITY_FILE: 'the file with the node key can not be read, or by too many',
   ERR_PUNCHLINE_NO_CARRIER: 'the UDP transport was asked for but nothing that carries it is loaded',
+  ERR_PUNCHLINE_NO_MEDIATOR: 'the name may be of the cloud, but no mediator is configured',
   ERR_PUNCHLINE_SECURITY_UNSUPPORTED: 'a protection was asked for that the transport cannot give',
   ERR_PUNCHLINE_TRANSPORT_INVALID: "a transport was asked for that is not 'tcp', 'udp' or 'auto'",
 } as const satisfies Record<`ERR_PUNCHLINE_${string}`, string>

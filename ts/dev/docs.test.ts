@@ -32,7 +32,7 @@ test('tests that SECURITY.md names as proof exist', () => {
 })
 
 test('files that the documents link to exist', () => {
-  for (const path of [...PAGES, 'docs/protocol.md', 'docs/errors.md']) {
+  for (const path of [...PAGES, 'docs/protocol.md', 'docs/errors.md', 'docs/from-net.md']) {
     const folder = path.includes('/') ? 'docs/' : ''
     for (const [, target] of read(path).matchAll(/\]\((?!https?:)([^)#]+)(?:#[^)]*)?\)/g)) {
       const url = new URL(`../../${folder}${target}`, import.meta.url)

@@ -265,6 +265,24 @@ test('path and stats tell the way', async () => {
   await close(server)
 })
 
+test('a name that may be of the cloud says that there is no mediator', async () => {
+  const unknown = Object.assign(new Error('getaddrinfo ENOTFOUND'), { code: 'ENOTFOUND' })
+  const causeOf = (host: string, transport?: TransportChoice) =>
+    new Promise<unknown>((resolve) => {
+      const error = Object.assign(new Error(unknown.message), { code: unknown.code })
+      const lookup = ((_host, _options, callback) => callback(error, '', 4)) as net.LookupFunction
+      const socket = net.connect({ host, port: 1, transport, lookup })
+      socket.on('error', ({ code, cause }: NodeJS.ErrnoException) => {
+        assert.is(code, 'ENOTFOUND')
+        resolve((cause as SocketError | undefined)?.code)
+      })
+    })
+  assert.is(await causeOf('server-1.shop'), 'ERR_PUNCHLINE_NO_MEDIATOR')
+  assert.is(await causeOf('shop'), 'ERR_PUNCHLINE_NO_MEDIATOR')
+  assert.is(await causeOf('www.example.org'), undefined)
+  assert.is(await causeOf('shop', 'tcp'), undefined)
+})
+
 test('a peer that never answers is ETIMEDOUT after connectTimeoutMs', async () => {
   const client = net.connect({
     port: 9,

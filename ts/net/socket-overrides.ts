@@ -6,6 +6,7 @@
 import diagnosticsChannel from 'node:diagnostics_channel'
 import net from 'node:net'
 import { Duplex } from 'node:stream'
+import { SocketError } from '../errors.ts'
 import { getCarrier } from './carrier.ts'
 import { dialOptions, lookupAndDial, throwMissingPort } from './dial.ts'
 import {
@@ -20,7 +21,7 @@ import {
 } from './internals.ts'
 import { Link } from './link.ts'
 import { chooseSecurity } from './security-choice.ts'
-import { nodeError } from './system-errors.ts'
+import { codeOf, nodeError } from './system-errors.ts'
 import { chooseTransport } from './transport-choice.ts'
 import { WriteJob } from './write-job.ts'
 
@@ -253,6 +254,7 @@ function connect(socket: InternalSocket, base: SocketBase, args: unknown[]): Int
   const [request, callback] = normalized
   if (goesOverTcp(socket, request)) {
     if (socket[kLink]?.isClosed) socket[kLink] = null
+    explainCloudNames(socket, request)
     return base.connect.call(socket, normalized as never) as InternalSocket
   }
   const security = chooseSecurity(request.security, socket[kOptions]?.security)
@@ -298,6 +300,23 @@ function linkForConnecting(socket: InternalSocket): Link {
   socket._sockname = null
   link.attach(socket)
   return link
+}
+
+// {system_name} or {server_id}.{system_name}
+const cloudForm = /^[\w-]+(\.[\w-]+)?$/
+
+/** In `auto`, a name that no resolver knows may be one of the cloud: the error says why it is not tried. */
+function explainCloudNames(
+  socket: InternalSocket,
+  { host, transport }: ReturnType<typeof normalizeArguments>[0],
+): void {
+  if (typeof host !== 'string' || net.isIP(host) !== 0 || !cloudForm.test(host)) return
+  if (chooseTransport(transport, socket[kOptions]?.transport) !== 'auto') return
+  socket.once('lookup', (error) => {
+    if (codeOf(error) !== 'ENOTFOUND' && codeOf(error) !== 'EAI_AGAIN') return
+    const message = `No resolver knows ${host}; if it is a name of the cloud: no mediator is configured`
+    error.cause ??= new SocketError('ERR_PUNCHLINE_NO_MEDIATOR', message)
+  })
 }
 
 type WriteArguments = Parameters<InternalSocket['_writeGeneric']>

@@ -14,7 +14,8 @@ const run = promisify(execFile)
 const program = fileURLToPath(new URL('./testing/swarm-program.ts', import.meta.url))
 const isLong = process.env['PUNCHLINE_LONG'] === '1'
 const seed = process.env['SWARM_SEED'] ?? String(1 + (Date.now() % 1_000_000))
-const heapGrowthMax = 8 * 1024 * 1024
+// What the runtime itself keeps: a few bytes per socket would be more.
+const heapGrowthMax = (isLong ? 4 : 1.5) * 1024 * 1024
 
 interface Outcome {
   readonly waves: number

@@ -44,6 +44,7 @@ export class UdpLine implements Line, StreamOwner {
   private stream: Stream | undefined
   private isAccepted: boolean
   private isReadableTold = false
+  private timer: NodeJS.Timeout | undefined
   private lastFigures: ConnectionFigures | undefined
   private lastSecurity: SecurityInfo | undefined
   /** Called once when the line was not opened; gives true when it is dialled again instead. */
@@ -67,12 +68,16 @@ export class UdpLine implements Line, StreamOwner {
     process.nextTick(() => this.refuse(code, cause))
   }
 
-  /** Not accepted within the time that connecting may take. */
-  timeOut(): void {
-    if (this.isAccepted || this.stream === undefined) return
+  /** Gives up unless the peer accepts or refuses in time. */
+  expectWithin(timeoutMs: number): void {
+    this.timer = setTimeout(() => this.timeOut(), timeoutMs)
+    this.timer.unref()
+  }
+
+  private timeOut(): void {
     const stream = this.stream
     this.lose()
-    stream.reset()
+    stream?.reset()
     this.refuse('ETIMEDOUT')
   }
 
@@ -154,12 +159,14 @@ export class UdpLine implements Line, StreamOwner {
   // ── What the stream tells ──────────────────────────────────────────────────────────────────────
 
   accepted(): void {
+    clearTimeout(this.timer)
     this.isAccepted = true
     this.retry = undefined
     this.owner.connected()
   }
 
   refused(code: number): void {
+    clearTimeout(this.timer)
     this.stream?.release()
     const retry = this.retry
     this.retry = undefined
@@ -200,6 +207,7 @@ export class UdpLine implements Line, StreamOwner {
 
   /** The stream is not ours any more. */
   private lose(): void {
+    clearTimeout(this.timer)
     if (this.stream === undefined) return
     this.lastFigures = this.stream.connection.figures()
     this.lastSecurity = this.stream.connection.security

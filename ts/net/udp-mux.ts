@@ -3,7 +3,13 @@
  * most one listener.
  */
 import { Driver, type Loop, nowMicros, Route, type UdpBinding } from '../io/index.ts'
-import { CODE_CONNECT_TIMEOUT, CODE_REFUSED, CODE_RESET } from '../transport/codes.ts'
+import {
+  CODE_CLOSED,
+  CODE_CONNECT_TIMEOUT,
+  CODE_ENDPOINT_CLOSED,
+  CODE_REFUSED,
+  CODE_RESET,
+} from '../transport/codes.ts'
 import type {
   Connection,
   EndpointCounters,
@@ -26,6 +32,9 @@ import { type LineHome, UdpLine } from './udp-line.ts'
 /** Ports that further lines to one peer call their own: IANA's dynamic range. */
 const PORT_FIRST = 49_152
 const PORT_LAST = 65_535
+
+/** A connection that ended so before it took a line says nothing of who is there now. */
+const staleCodes: ReadonlySet<number> = new Set([CODE_CLOSED, CODE_ENDPOINT_CLOSED, CODE_RESET])
 
 /** How long the network is asked for a silent peer. */
 const INQUIRY_MS = 3_000
@@ -184,11 +193,9 @@ export class UdpMux implements LineHome {
       return line
     }
     // The peer may have gone since we last heard of it, and another program may be in its place.
-    const timer = setTimeout(() => line.timeOut(), target.connectTimeoutMs ?? this.connectTimeoutMs)
-    timer.unref()
+    line.expectWithin(target.connectTimeoutMs ?? this.connectTimeoutMs)
     line.carry(stream, (code) => {
-      clearTimeout(timer)
-      if (code !== CODE_RESET) return false
+      if (!staleCodes.has(code)) return false
       return this.redial(target, key, line)
     })
     return line

@@ -169,8 +169,11 @@ class Receiver implements ServerRole {
       if (type !== TYPE_DATA) {
         const from = desc + (DESC_ADDRESS >> 2)
         this.peer ??= i32.slice(from, from + ADDRESS_WORDS)
-        if (type === TYPE_FINISH && i32[at + SEQUENCE] === this.received) this.finished.resolve()
-        continue
+        if (type !== TYPE_FINISH) continue
+        // Nobody is there any more to be answered.
+        if (i32[at + SEQUENCE] === this.received) this.finished.resolve()
+        else this.fail(`${this.received} of ${i32[at + SEQUENCE]} came`)
+        return
       }
       for (let offset = 0; offset < length; offset += segment) {
         const sequence = i32[at + (offset >> 2) + SEQUENCE] as number

@@ -1,4 +1,4 @@
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { copyFileSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { release, tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { test } from 'uvu'
@@ -54,6 +54,27 @@ if (missing) {
   test('the addon built here is loaded', () => {
     assert.ok(addon, JSON.stringify(addonStatus()))
     if (process.env['PUNCHLINE_NATIVE'] === undefined) assert.ok(loadAddon())
+  })
+
+  test('the local build comes before the prebuilt one, which serves where there is none', () => {
+    const built = searchAddon(undefined, PACKAGE_ROOT).status.path ?? ''
+    rmSync(LOCAL, { force: true })
+    mkdirSync(join(root, 'prebuilds'), { recursive: true })
+    const prebuilt = searchAddon(undefined, root).status.refused[1]?.path ?? ''
+    mkdirSync(dirname(prebuilt), { recursive: true })
+    copyFileSync(built, prebuilt)
+    const { addon: second, status } = searchAddon(undefined, root)
+    assert.is(status.path, prebuilt)
+    assert.equal(status.refused, [{ path: LOCAL, reason: 'no such file' }])
+    assert.is(second?.crc32c(Buffer.from('123456789')), 0xe3069283)
+    // One that does not fit is passed over.
+    mkdirSync(dirname(LOCAL), { recursive: true })
+    writeFileSync(LOCAL, 'not a shared object')
+    assert.is(searchAddon(undefined, root).status.path, prebuilt)
+    rmSync(LOCAL)
+    copyFileSync(built, LOCAL)
+    assert.equal(searchAddon(undefined, root).status, { path: LOCAL, refused: [] })
+    assert.is(searchAddon(prebuilt, root).status.path, prebuilt, 'a named one comes first')
   })
 }
 

@@ -108,7 +108,7 @@ if (addon?.shared === undefined) {
         // The first thread leaves behind what all threads share.
         if (count === 0) settled = descriptors()
       }
-      assert.ok(descriptors() <= settled, `${descriptors()} descriptors, ${settled} before`)
+      await until(() => descriptors() <= settled, 'descriptors of threads')
     })
   }
 }

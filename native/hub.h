@@ -47,9 +47,11 @@ constexpr uint32_t kRefusalWords = 8;
 constexpr uint32_t kRefusalCount = 64;
 constexpr uint32_t kSharedWords = kWordRefusals + kRefusalWords * kRefusalCount;
 
-// Descriptors that one callback carries at most, and callbacks of one wake-up.
+// Descriptors that one callback carries at most, and callbacks of one wake-up. More than one would
+// let a fast peer's answer overtake what the program has put off with setImmediate: `http` over `tls`
+// then sees the next request before the last answer is through, and takes that for an error.
 constexpr uint32_t kDescriptorsPerDrain = 512;
-constexpr int kRoundsPerWake = 4;
+constexpr int kRoundsPerWake = 1;
 // Sockets whose datagrams come through the ring. They share its few buffers: a crowd of sockets
 // would spend its time re-arming, and is served from the poll set.
 constexpr uint32_t kRingSocketsMax = 8;

@@ -17,6 +17,7 @@ import {
   EP_HALF_OPEN_COUNT,
   EP_IDLE_TIMEOUT,
   EP_KEEP_ALIVE,
+  EP_MESSAGES,
   EP_NOW,
   EP_PACKET_BYTES_MAX,
   EP_SENDERS,
@@ -272,7 +273,9 @@ function unregister(cn: ptr, field: i32, value: i32): void {
 
 export function dropMessage(cn: ptr, field: i32): void {
   const message: ptr = r32(cn + field)
-  if (message !== 0) give(cn, message, r32(cn + field + 4))
+  if (message === 0) return
+  if (field === CN_MESSAGE_IN) add32(r32(cn + ENDPOINT) + EP_MESSAGES, -1)
+  give(cn, message, r32(cn + field + 4))
   w32(cn + field, 0)
   w32(cn + field + 4, 0)
 }

@@ -124,6 +124,10 @@ export const EP_CONGESTION: i32 = 236
 export const EP_SECRETS: i32 = 240
 export const SECRETS_SIZE: i32 = 32
 export const EP_COUNTERS: i32 = 272
+/** The packet at EP_INGEST_AT has waited for the host once. */
+export const EP_INGEST_WAITED: i32 = 632
+/** Handshake messages that the host has not taken. */
+export const EP_MESSAGES: i32 = 636
 export const EP_WHEEL: i32 = 640
 const EP_SIZE: i32 = EP_WHEEL + WHEEL_SIZE
 

@@ -33,6 +33,8 @@ import {
   EP_INGEST_AT,
   EP_INGEST_COUNT,
   EP_INGEST_NEXT,
+  EP_INGEST_WAITED,
+  EP_MESSAGES,
   EP_NOW,
   tell,
 } from './endpoint'
@@ -117,6 +119,7 @@ export function ingestStart(ep: ptr, descriptors: i32): void {
   w32(ep + EP_INGEST_COUNT, mini(descriptors, DESC_COUNT))
   w32(ep + EP_INGEST_NEXT, 0)
   w32(ep + EP_INGEST_AT, 0)
+  w32(ep + EP_INGEST_WAITED, 0)
 }
 
 /**
@@ -127,7 +130,8 @@ export function ingestPrepare(ep: ptr, now: f64): i32 {
   jobsClear(ep)
   wf64(ep + EP_NOW, now)
   // A packet that waited for the host does not wait twice.
-  let mayWait: bool = r32(ep + EP_INGEST_AT) === 0
+  let mayWait: bool = r32(ep + EP_INGEST_WAITED) === 0
+  w32(ep + EP_INGEST_WAITED, 0)
   while (r32(ep + EP_INGEST_NEXT) < r32(ep + EP_INGEST_COUNT)) {
     const desc: ptr = RX_DESC + r32(ep + EP_INGEST_NEXT) * DESC_SIZE
     const start: ptr = r32(desc + DESC_POINTER)
@@ -150,8 +154,11 @@ export function ingestPrepare(ep: ptr, now: f64): i32 {
     if (p < start || p > end) p = start
     while (p < end) {
       const size: i32 = segment > 0 && segment < end - p ? segment : end - p
-      if (!jobsHaveRoom(1) || (mayWait && mustWait(ep, p, size))) {
+      const waits: bool = mayWait && mustWait(ep, p, size)
+      if (waits || !jobsHaveRoom(1)) {
         w32(ep + EP_INGEST_AT, p)
+        // What came before it is applied first.
+        if (jobsCount() === 0) w32(ep + EP_INGEST_WAITED, 1)
         return jobsCount()
       }
       mayWait = true
@@ -189,6 +196,7 @@ export function ingestRun(ep: ptr, now: f64): i32 {
  * are in there.
  */
 function mustWait(ep: ptr, p: ptr, size: i32): bool {
+  if (r32(ep + EP_MESSAGES) === 0) return false
   if (size < SHORT_SIZE || (r8(p) & (FIRST_OURS | FIRST_LONG)) !== FIRST_OURS) return false
   const found: i32 = tableFind(ep + EP_CIDS, r32(p + PACKET_CID), r32(p + PACKET_CID + 4))
   return found !== 0 && (found & 3) === 0 && r32(found + CN_MESSAGE_IN) !== 0

@@ -44,6 +44,7 @@ import {
   EP_HALF_OPEN_MAX,
   EP_LISTENING,
   EP_LOAD_UNTIL,
+  EP_MESSAGES,
   EP_PREFIXES,
   EP_PROVEN_COUNT,
   EP_RATE_AT,
@@ -280,6 +281,7 @@ function keepMessage(cn: ptr, from: ptr, length: i32): bool {
   copy(message, from, length)
   w32(cn + CN_MESSAGE_IN, message)
   w32(cn + CN_MESSAGE_IN + 4, length)
+  add32(r32(cn + ENDPOINT) + EP_MESSAGES, 1)
   tell(cn, CONNECTION_HANDSHAKE)
   return true
 }

@@ -239,6 +239,32 @@ test('who is asked about a peer that gives up hears of it', () => {
   wire.close()
 })
 
+test('a last message behind other packets keeps nobody waiting', () => {
+  const wire = new Wire()
+  const first = talk(wire)
+  assert.ok(wire.run(() => first.outcome.echoed === MARKER.length))
+  const stream = first.connection.openStream(2, { readable() {}, writable() {}, failed() {} })
+  const held: Uint8Array[] = []
+  wire.change = (direction, bytes) => {
+    if (direction === 'to client' || typeOf(bytes) === 0) return bytes
+    held.push(bytes)
+    return undefined
+  }
+  talk(wire)
+  wire.run(() => held.some((bytes) => typeOf(bytes) === 1))
+  stream?.write(MARKER)
+  wire.run(() => false, 1_000)
+  // One batch: a packet of the first connection, then all of the second.
+  const mine = held.filter((bytes) => typeOf(bytes) === -1).at(-1) as Uint8Array
+  const batch = [mine, ...held.filter((bytes) => bytes !== mine)]
+  for (const bytes of batch) {
+    wire.server.deliver({ socketIndex: 0, address: '192.0.2.1', port: 1111 }, bytes)
+  }
+  wire.server.ingest(wire.now, batch.length)
+  assert.is(wire.received.length, 3 * MARKER.length)
+  wire.close()
+})
+
 /** Changes byte `index` of every packet of a type; the checksum fits again. */
 function mend(bytes: Uint8Array, index: number, by: number): Uint8Array {
   const changed = Uint8Array.from(bytes)
@@ -392,7 +418,7 @@ test('a server that was restarted says so, and only it can', () => {
       restarted.deliver({ socketIndex: 0, address: '192.0.2.1', port: 1111 }, bytes)
       restarted.ingest(wire.now, 1)
       while (restarted.flush(wire.now) > 0) {
-        restarted.collect((_, answer) => answers.push(answer.slice()))
+        restarted.collect((_, answer) => answers.push(Uint8Array.from(answer)))
       }
       return undefined
     }

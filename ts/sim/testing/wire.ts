@@ -113,7 +113,8 @@ export class Wire {
         while (endpoint.flush(this.now) > 0) {
           isBusy = true
           endpoint.collect((_, bytes) => {
-            this.send(endpoint === this.client ? 'to server' : 'to client', bytes.slice())
+            const direction = endpoint === this.client ? 'to server' : 'to client'
+            this.send(direction, Uint8Array.from(bytes))
           })
         }
       }

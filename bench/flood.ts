@@ -30,6 +30,7 @@ export interface FloodResult {
   readonly sentRate: number
   readonly seenRate: number
   readonly memoryGrowthBytes: number
+  readonly heldGrowthBytes: number
   /** Milliseconds that each honest client took to get its first answer, in ascending order. */
   readonly connectMs: readonly number[]
   readonly connectsFailed: number
@@ -77,6 +78,7 @@ export async function runFlood({ seconds, rate }: FloodOptions): Promise<FloodRe
       sentRate: perSecond(sent, floodMs),
       seenRate: perSecond(flooded.initialsAnswered - quiet.initialsAnswered, floodMs),
       memoryGrowthBytes: flooded.memoryBytes - quiet.memoryBytes,
+      heldGrowthBytes: flooded.heldBytes - quiet.heldBytes,
       connectMs: [...connectMs].sort((a, b) => a - b),
       connectsFailed,
     }
@@ -149,7 +151,9 @@ if (process.argv[1] === fileURLToPath(import.meta.url)) {
   console.log(
     `        ${((result.floodRate / result.quietRate) * 100).toFixed(0)} % of its goodput`,
   )
-  console.log(`memory: + ${mb(result.memoryGrowthBytes)}`)
+  console.log(
+    `memory: + ${mb(result.memoryGrowthBytes)} resident, ${mb(result.heldGrowthBytes)} of it held`,
+  )
   console.log(
     `honest clients: ${connectMs.length} got in, ${result.connectsFailed} did not; ` +
       `p50 ${Math.round(quantile(connectMs, 0.5))} ms, p95 ${Math.round(quantile(connectMs, 0.95))} ms`,

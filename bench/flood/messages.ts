@@ -2,6 +2,8 @@
 export interface ServerReport {
   readonly bytes: number
   readonly memoryBytes: number
+  /** Of that, what the program holds: the rest is how the engine keeps its heap. */
+  readonly heldBytes: number
   readonly initialsAnswered: number
   readonly datagramsReceived: number
 }

@@ -21,9 +21,11 @@ server.listen({ port: 0, host: '127.0.0.1', transport: 'udp' } as never, () => {
 process.on('message', () => {
   global.gc?.()
   const totals = netRegistry().carrier?.totals?.() ?? {}
+  const { rss, heapUsed, external } = process.memoryUsage()
   const report: ServerReport = {
     bytes,
-    memoryBytes: process.memoryUsage().rss,
+    memoryBytes: rss,
+    heldBytes: heapUsed + external,
     initialsAnswered: totals['retriesSent'] ?? 0,
     datagramsReceived: totals['datagramsReceived'] ?? 0,
   }

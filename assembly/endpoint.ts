@@ -117,7 +117,7 @@ export const EP_RATE_AT: i32 = 208
 export const EP_RATE_COUNT: i32 = 216
 export const EP_PROVEN_COUNT: i32 = 224
 /** Shares of networks under load, 0: never needed yet. */
-export const EP_PREFIXES: i32 = 232
+export const EP_SHARES: i32 = 232
 /** Congestion controller of new connections (CONTROLLER_…). */
 export const EP_CONGESTION: i32 = 236
 /** Two secrets of 16 bytes: for cookies, for reset tokens. */

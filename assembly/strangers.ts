@@ -45,13 +45,13 @@ import {
   EP_LISTENING,
   EP_LOAD_UNTIL,
   EP_MESSAGES,
-  EP_PREFIXES,
   EP_PROVEN_COUNT,
   EP_RATE_AT,
   EP_RATE_COUNT,
   EP_REPLIES,
   EP_REPLY_COUNT,
   EP_SECRETS,
+  EP_SHARES,
   REPLIES_MAX,
   REPLY_ADDRESS,
   REPLY_FROM,
@@ -127,7 +127,7 @@ import {
 
 /** First packets in one slice of time from which on there are many. */
 const RATE_SLICE: f64 = 100000.0
-const RATE_MANY: f64 = 300.0
+const RATE_MANY: f64 = 128.0
 /** Of those with a cookie: from which on each network gets its share only. */
 const PROVEN_MANY: f64 = 200.0
 /** How long "many" lasts. */
@@ -140,8 +140,13 @@ const COOKIES_MAX: i32 = 3
 /** First packets of one network when each gets its share: one in 50 ms, five at once. */
 const SHARE_INTERVAL: f64 = 50000.0
 const SHARE_BURST: f64 = 200000.0
-const PREFIXES: i32 = 512
-const PREFIX_SIZE: i32 = 16
+/** Cookies in one slice of time from which on each address and port gets its share, as above. */
+const RETRIES_MANY: f64 = 512.0
+/** Two times a share: of first packets with a cookie, by network; of cookies, by address and port. */
+const SHARES: i32 = 4096
+const SHARE_SIZE: i32 = 16
+const SHARE_PROVEN: i32 = 0
+const SHARE_RETRY: i32 = 8
 
 /** What a hash is computed of, and its result. */
 const INPUT: ptr = INSTANCE + 3456
@@ -308,6 +313,10 @@ function isAdmitted(ep: ptr, now: f64, desc: ptr, p: ptr, cookie: i32): bool {
     cookie === 0 ||
     !(isCookie(ep, desc, p, from, period) || isCookie(ep, desc, p, from, period - 1.0))
   ) {
+    if (rf64(ep + EP_RATE_COUNT) > RETRIES_MANY && !hasShare(ep, now, desc, SHARE_RETRY)) {
+      count(ep, COUNT_DROPPED_RATE, 1.0)
+      return false
+    }
     const slot: ptr = answer(ep, desc, p, TYPE_RETRY, 0)
     if (slot !== 0) {
       makeCookie(ep, desc, p, period)
@@ -317,15 +326,20 @@ function isAdmitted(ep: ptr, now: f64, desc: ptr, p: ptr, cookie: i32): bool {
   }
   addf64(ep + EP_PROVEN_COUNT, 1.0)
   if (rf64(ep + EP_PROVEN_COUNT) <= PROVEN_MANY && halfOpen < most >> 1) return true
-  if (hasShare(ep, now, desc + DESC_ADDRESS)) return true
+  if (hasShare(ep, now, desc, SHARE_PROVEN)) return true
   count(ep, COUNT_DROPPED_RATE, 1.0)
   return false
 }
 
+/** Address, port and scope that a packet came from: only what belongs to them. */
+function copyAddress(to: ptr, desc: ptr): void {
+  copy(to, desc + DESC_ADDRESS, ADDRESS_SIZE)
+  w32(to + DESC_PORT - DESC_ADDRESS, r32(desc + DESC_PORT) & 0xffff)
+}
+
 /** Writes to OUTPUT what proves that somebody receives at the address a first packet came from. */
 function makeCookie(ep: ptr, desc: ptr, p: ptr, period: f64): void {
-  copy(INPUT, desc + DESC_ADDRESS, ADDRESS_SIZE)
-  w32(INPUT + DESC_PORT - DESC_ADDRESS, r32(desc + DESC_PORT) & 0xffff)
+  copyAddress(INPUT, desc)
   copy(INPUT + ADDRESS_SIZE, p + PACKET_CID, 8)
   copy(INPUT + ADDRESS_SIZE + 8, p + LONG_SOURCE_CID, 8)
   wf64(INPUT + ADDRESS_SIZE + 16, period)
@@ -339,21 +353,23 @@ function isCookie(ep: ptr, desc: ptr, p: ptr, from: ptr, period: f64): bool {
 }
 
 /**
- * Whether the network of an address (IPv4: the address; IPv6: its first 64 bits) has not used up its
- * share. Networks that meet in the table share.
+ * Whether the network of an address (IPv4: the address; IPv6: its first 64 bits), or for cookies the
+ * address and port, has not used up its share. Those that meet in the table share.
  */
-function hasShare(ep: ptr, now: f64, address: ptr): bool {
-  if (r32(ep + EP_PREFIXES) === 0) {
-    const table: ptr = take(ep, PREFIXES * PREFIX_SIZE)
+function hasShare(ep: ptr, now: f64, desc: ptr, kind: i32): bool {
+  if (r32(ep + EP_SHARES) === 0) {
+    const table: ptr = take(ep, SHARES * SHARE_SIZE)
     if (table === 0) return false
-    fill(table, PREFIXES * PREFIX_SIZE)
-    w32(ep + EP_PREFIXES, table)
+    fill(table, SHARES * SHARE_SIZE)
+    w32(ep + EP_SHARES, table)
   }
+  const address: ptr = desc + DESC_ADDRESS
   const isMapped: bool = r32(address) === 0 && r32(address + 4) === 0
-  fill(INPUT, 16)
-  copy(INPUT, address, isMapped ? 16 : 8)
-  sipHash(ep + EP_SECRETS + SECRET_COOKIE, INPUT, 16, OUTPUT)
-  const entry: ptr = r32(ep + EP_PREFIXES) + (r32(OUTPUT) & (PREFIXES - 1)) * PREFIX_SIZE
+  fill(INPUT, ADDRESS_SIZE)
+  if (kind === SHARE_RETRY) copyAddress(INPUT, desc)
+  else copy(INPUT, address, isMapped ? 16 : 8)
+  sipHash(ep + EP_SECRETS + SECRET_COOKIE, INPUT, ADDRESS_SIZE, OUTPUT)
+  const entry: ptr = r32(ep + EP_SHARES) + (r32(OUTPUT) & (SHARES - 1)) * SHARE_SIZE + kind
   // When the share would be unused if each first packet took its interval.
   const unused: f64 = maxf(rf64(entry), now)
   if (unused - now > SHARE_BURST) return false

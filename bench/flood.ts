@@ -26,9 +26,9 @@ export interface FloodResult {
   /** Goodput of the open stream before and during the flood, bytes per second. */
   readonly quietRate: number
   readonly floodRate: number
-  /** What the flooder reached, packets per second; how many of them reached the server's process. */
+  /** What the flooder reached, packets per second; how many of them got a cookie. */
   readonly sentRate: number
-  readonly seenRate: number
+  readonly cookieRate: number
   readonly memoryGrowthBytes: number
   readonly heldGrowthBytes: number
   /** Milliseconds that each honest client took to get its first answer, in ascending order. */
@@ -76,7 +76,7 @@ export async function runFlood({ seconds, rate }: FloodOptions): Promise<FloodRe
       quietRate: perSecond(quiet.bytes - before.bytes, quietMs),
       floodRate: perSecond(flooded.bytes - quiet.bytes, floodMs),
       sentRate: perSecond(sent, floodMs),
-      seenRate: perSecond(flooded.initialsAnswered - quiet.initialsAnswered, floodMs),
+      cookieRate: perSecond(flooded.cookiesSent - quiet.cookiesSent, floodMs),
       memoryGrowthBytes: flooded.memoryBytes - quiet.memoryBytes,
       heldGrowthBytes: flooded.heldBytes - quiet.heldBytes,
       connectMs: [...connectMs].sort((a, b) => a - b),
@@ -146,7 +146,7 @@ if (process.argv[1] === fileURLToPath(import.meta.url)) {
   const mb = (bytes: number) => `${(bytes / 1e6).toFixed(1)} MB`
   const { connectMs } = result
   console.log(`flood: ${Math.round(result.sentRate)} first packets/s sent`)
-  console.log(`cookies asked for: ${Math.round(result.seenRate)}/s`)
+  console.log(`cookies sent: ${Math.round(result.cookieRate)}/s`)
   console.log(`stream: ${mb(result.quietRate)}/s quiet, ${mb(result.floodRate)}/s flooded`)
   console.log(
     `        ${((result.floodRate / result.quietRate) * 100).toFixed(0)} % of its goodput`,

@@ -13,6 +13,8 @@ export const NEVER: Micros = Number.POSITIVE_INFINITY
 
 /** Chance, handed in: cryptographic in `ts/io`, seeded in `ts/sim`. */
 export interface Random {
+  /** Whether it is the system's own: then keys may be drawn inside `node:crypto`. */
+  readonly isSystem?: boolean
   /** Draws 32 uniformly distributed bits, 0 … 2^32 − 1. */
   u32(): number
   /** Fills all of `bytes`. */

@@ -28,6 +28,17 @@ function recordInitials(): Buffer[] {
   return packets
 }
 
+/** Whoever forges addresses never sees an answer: the sockets do not read. */
+function stopReading(socket: Socket): void {
+  const state = Object.getOwnPropertySymbols(socket).find(
+    ({ description }) => description === 'state symbol',
+  ) as symbol
+  const { handle } = (socket as unknown as Record<symbol, { handle: { recvStop(): void } }>)[
+    state
+  ] as { handle: { recvStop(): void } }
+  handle.recvStop()
+}
+
 async function openSources(): Promise<Socket[]> {
   const sockets = Array.from({ length: SOURCES }, () => createSocket('udp4'))
   await Promise.all(
@@ -36,6 +47,7 @@ async function openSources(): Promise<Socket[]> {
       return once(socket, 'listening')
     }),
   )
+  for (const socket of sockets) stopReading(socket)
   return sockets
 }
 

@@ -4,7 +4,7 @@ export interface ServerReport {
   readonly memoryBytes: number
   /** Of that, what the program holds: the rest is how the engine keeps its heap. */
   readonly heldBytes: number
-  readonly initialsAnswered: number
+  readonly cookiesSent: number
   readonly datagramsReceived: number
 }
 

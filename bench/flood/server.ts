@@ -26,7 +26,7 @@ process.on('message', () => {
     bytes,
     memoryBytes: rss,
     heldBytes: heapUsed + external,
-    initialsAnswered: totals['retriesSent'] ?? 0,
+    cookiesSent: totals['retriesSent'] ?? 0,
     datagramsReceived: totals['datagramsReceived'] ?? 0,
   }
   process.send?.(report)

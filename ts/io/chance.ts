@@ -8,6 +8,7 @@ export function systemRandom(): Random {
   const pool = new Uint32Array(POOL_WORDS)
   let used = POOL_WORDS
   return {
+    isSystem: true,
     u32() {
       if (used === POOL_WORDS) {
         randomFillSync(pool)

@@ -1,4 +1,5 @@
 import { execFile } from 'node:child_process'
+import { subscribe, unsubscribe } from 'node:diagnostics_channel'
 import {
   chmodSync,
   mkdirSync,
@@ -18,7 +19,7 @@ import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 import { IoError } from '../errors.ts'
 import { SeededRandom } from '../sim/random.ts'
-import { loadOrCreateNodeKey } from './identity-file.ts'
+import { loadOrCreateNodeKey, NODE_KEY_CHANNEL } from './identity-file.ts'
 
 const test = suite('identity file', { folder: '' })
 
@@ -87,8 +88,13 @@ test('a place that cannot be written costs the file, not the key', ({ folder }) 
   const file = join(folder, 'file')
   writeFileSync(file, '')
   // A file where a folder should be stops even the superuser, whom permissions do not stop.
+  const told: unknown[] = []
+  const listen = (event: unknown) => told.push(event)
   for (const path of [join(file, 'node.key'), join(file, 'deeper', 'node.key')]) {
+    subscribe(NODE_KEY_CHANNEL, listen)
     const { key, origin, reason } = loadOrCreateNodeKey(path)
+    unsubscribe(NODE_KEY_CHANNEL, listen)
+    assert.equal(told.pop(), { path, reason })
     assert.is(origin, 'memory')
     assert.instance(reason, Error)
     assert.is(key.publicRecord().length, 145)

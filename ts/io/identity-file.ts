@@ -5,6 +5,7 @@
  * was first; then that one's key is taken. A place that can't be written, such as a read-only home,
  * is no failure: the key then lives as long as the process.
  */
+import { channel } from 'node:diagnostics_channel'
 import {
   closeSync,
   fstatSync,
@@ -29,6 +30,9 @@ const OTHERS_MASK = 0o077
 /** A key takes about 180 bytes; whatever is longer is something else. */
 const FILE_SIZE_MAX = 4096
 
+/** Told when a node key could not be kept: { path, reason }. */
+export const NODE_KEY_CHANNEL = 'punchline:node-key'
+
 export interface LoadedNodeKey {
   readonly key: NodeKey
   /** `memory`: the file could not be made, and `reason` says why. */
@@ -48,11 +52,17 @@ export function loadOrCreateNodeKey(path: string, random: Random = systemRandom(
   try {
     if (create(path, key, random)) return { key, origin: 'created' }
   } catch (error) {
-    return { key, origin: 'memory', reason: error as Error }
+    return inMemory(path, key, error as Error)
   }
   const winner = load(path)
   if (winner) return { key: winner, origin: 'loaded' }
-  return { key, origin: 'memory', reason: new Error(`${path} appeared and vanished`) }
+  return inMemory(path, key, new Error(`${path} appeared and vanished`))
+}
+
+function inMemory(path: string, key: NodeKey, reason: Error): LoadedNodeKey {
+  const events = channel(NODE_KEY_CHANNEL)
+  if (events.hasSubscribers) events.publish({ path, reason })
+  return { key, origin: 'memory', reason }
 }
 
 /** Gives the key of the file, or nothing when there is no file. */

@@ -120,6 +120,7 @@ import {
   PATH_LAST_ELICITING,
   PATH_NEXT,
   PATH_NUMBER,
+  PATH_PACE_WAITS,
   PATH_PACKET_BYTES,
   PATH_PROBE_COUNT,
   PATH_PROBES,
@@ -698,11 +699,14 @@ export function nextDeadline(cn: ptr): f64 {
   )
   // The peer may have set a shorter idle limit than our period: two probes fit in any.
   const keepAlive: f64 = minf(rf64(cn + CN_KEEP_ALIVE), rf64(cn + CN_IDLE_TIMEOUT) * 0.4)
-  if (keepAlive > 0.0 && r32(path + PATH_IN_FLIGHT_COUNT) === 0) {
-    due = minf(due, maxf(rf64(cn + CN_LAST_SENT), rf64(cn + CN_LAST_HEARD)) + keepAlive)
-  }
   due = minf(due, minf(rf64(path + PATH_ACK_DUE), paceDeadline(path)))
-  due = minf(due, blockedDeadline(cn, path))
+  // What pacing holds back leaves when pacing lets it, and is not due again before.
+  if (r32(path + PATH_PACE_WAITS) === 0) {
+    if (keepAlive > 0.0 && r32(path + PATH_IN_FLIGHT_COUNT) === 0) {
+      due = minf(due, maxf(rf64(cn + CN_LAST_SENT), rf64(cn + CN_LAST_HEARD)) + keepAlive)
+    }
+    due = minf(due, blockedDeadline(cn, path))
+  }
   return minf(minf(due, rf64(cn + CN_RETRY_AT)), emptyDeadline(cn))
 }
 

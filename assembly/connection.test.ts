@@ -12,6 +12,8 @@ import { collect, connected, DELAY_MICROS, pair } from '../bindings/testing/conn
 import { forge, seal, streamFrame } from '../bindings/testing/mutate.ts'
 import { constant } from '../bindings/testing/names.ts'
 import { type Datagram, pattern } from '../bindings/testing/rig.ts'
+import { CN_PATHS } from './connection.ts'
+import { PATH_PACE_NEXT, PATH_PACING_RATE } from './path.ts'
 import { FRAME_PING, LONG_LENGTH, LONG_SIZE, SHORT_NUMBER } from './wire.ts'
 
 const SECOND = 1e6
@@ -45,6 +47,21 @@ test('an idle connection lives, whoever has the shorter idle limit', async () =>
     assert.ok(server.lastConnection().isOpen)
     rig.close()
   }
+})
+
+test('a keep-alive that pacing holds back waits for it, and does not keep the host busy', async () => {
+  const { rig, client, connection } = await connected({ keepAlive: 2 * SECOND })
+  client.open(connection)
+  rig.runFor(SECOND)
+  // As after a collapse of the rate: the last packet has used up five seconds.
+  const path = (rig.core.i32[(connection.handle + CN_PATHS) >> 2] as number) >> 3
+  rig.core.f64[path + (PATH_PACING_RATE >> 3)] = 1e-6
+  rig.core.f64[path + (PATH_PACE_NEXT >> 3)] = rig.now + 5 * SECOND
+  // The rig throws when an endpoint has a deadline that has passed and nothing to do about it.
+  rig.runFor(4 * SECOND)
+  const before = client.sentCount
+  assert.ok(rig.run(() => client.sentCount > before, 2 * SECOND))
+  rig.close()
 })
 
 test('a dead peer is noticed after the idle limit, a silent one with keep-alive off as well', async () => {

@@ -18,6 +18,8 @@ export const FATES = [
   'port-closed',
   'receive-buffer-full',
   'host-down',
+  'unmapped',
+  'filtered',
 ] as const
 
 export type Fate = (typeof FATES)[number]

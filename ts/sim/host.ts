@@ -6,6 +6,7 @@ import { SimulationError } from './errors.ts'
 import { FATE, FATES, type Fate } from './event-log.ts'
 import { EVENT, type Fabric, type Station } from './fabric.ts'
 import { DatagramRing, type Link, type SimNode } from './link.ts'
+import type { Nat } from './nat.ts'
 import type { SeededRandom } from './random.ts'
 
 /** First port handed out for port 0, as IANA's dynamic range has it. */
@@ -25,6 +26,8 @@ export interface HostOptions {
   readonly receiveBufferBytes?: number
   /** What the host's monotonic clock shows at virtual time 0. Default: drawn from the seed. */
   readonly clockOffsetMicros?: Micros
+  /** The NAT that it is reached through. Default: none, its addresses are public. */
+  readonly behind?: Nat
 }
 
 /** A socket of an engine. */
@@ -46,6 +49,8 @@ export class Host implements Station, SimNode {
   readonly counts = new Float64Array(FATES.length)
   readonly wakeDelayMicros: number
   readonly receiveBufferBytes: number
+  /** Where others meet it: itself, or the NAT in front of it. */
+  readonly edge: SimNode
 
   private readonly fabric: Fabric
   private readonly uplink: Link
@@ -80,6 +85,7 @@ export class Host implements Station, SimNode {
     this.wakeDelayMicros = context.options.wakeDelayMicros ?? 0
     this.receiveBufferBytes = context.options.receiveBufferBytes ?? 1024 * 1024
     this.clockOffset = context.options.clockOffsetMicros ?? this.drawClockOffset()
+    this.edge = context.options.behind ?? this
     for (const ip of context.ips) ip.owner = this
     this.uplink = context.makeUplink(this)
   }

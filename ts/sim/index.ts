@@ -18,6 +18,7 @@ export type {
 } from './host.ts'
 export { DEFAULT_LINK_PARAMS, type JitterShape, type Link, type LinkParams } from './link.ts'
 export { machinePort } from './machine-port.ts'
+export type { Nat, NatOptions, NatScope } from './nat.ts'
 export { Probe, type ProbedDatagram } from './probe.ts'
 export { SeededRandom } from './random.ts'
 export { type RunnerOptions, simulate } from './runner.ts'

@@ -36,6 +36,13 @@ const scenarios: Scenario[] = [
       return resultOf(world, {})
     },
   },
+  {
+    name: 'marked',
+    run: (seed) => {
+      const marks = { 'fault: common': 2, 'fault: seldom': seed % 25 === 0 ? 1 : 0 }
+      return { ...resultOf(new World(seed), { load: 0.5 }), marks }
+    },
+  },
 ]
 
 async function run(...args: string[]): Promise<{ code: number; text: string }> {
@@ -82,6 +89,16 @@ test('two runs that differ are a failure', async () => {
   assert.match(text, /FAILED seed 0: two runs differ: hash [0-9a-f]{16}, then [0-9a-f]{16}/)
 })
 
+test('a fault that too few seeds have met is a failure', async () => {
+  const { code, text } = await run('--scenario', 'marked', '--seeds', '200')
+  assert.is(code, 1)
+  assert.match(text, /fault: common +400 +100 %\n/)
+  assert.match(text, /fault: seldom +8 +4 %\n/)
+  assert.match(text, /FAILED: fewer than 5 % of seeds met: fault: seldom\n/)
+  assert.match(text, /load +0\.500 +0\.500 +100\.0\n/)
+  assert.is((await run('--scenario', 'marked', '--seeds', '20')).code, 0)
+})
+
 test('a replay prints the hash, the log when asked, and a flipped draw changes it', async () => {
   const plain = await run('--seed', '4')
   assert.is(plain.code, 0)
@@ -108,7 +125,7 @@ test('wrong arguments are explained', async () => {
     assert.is(code, 2, args.join(' '))
     assert.match(text, /usage: sim/)
   }
-  assert.is((await run('--list')).text, 'steady\nfaulty\nfickle\n')
+  assert.is((await run('--list')).text, 'steady\nfaulty\nfickle\nmarked\n')
 })
 
 test('the command works as a command', () => {

@@ -27,6 +27,9 @@ const USAGE = `usage: sim [--scenario NAME] [--seeds COUNT] [--first SEED] [--wo
 const REPEAT_EVERY = 100
 /** Loading the script, compiling included, on a machine that is busy with other things. */
 const WORKER_START_LIMIT_MS = 120_000
+/** A fault or a limit must show in this share of the seeds, when there are enough of them. */
+const MARK_SHARE_MIN = 0.05
+const MARKED_SEEDS_MIN = 200
 const LOG_CHUNK_CHARS = 64 * 1024
 
 export interface RunnerOptions {
@@ -165,7 +168,11 @@ function replay(
     const result = scenario.run(seed, options)
     log(`${scenario.name}, seed ${seed}: passed`)
     log(`hash ${result.hash}, ${result.virtualMicros / 1e6} simulated s, ${result.events} events`)
-    for (const [name, value] of Object.entries({ ...result.counts, ...result.figures })) {
+    for (const [name, value] of Object.entries({
+      ...result.counts,
+      ...result.figures,
+      ...result.marks,
+    })) {
       if (value !== 0) log(`  ${name} ${value}`)
     }
   } catch (error) {
@@ -203,6 +210,8 @@ class Swarm {
   private readonly results = new Map<number, ScenarioResult>()
   private readonly repeats = new Map<number, ScenarioResult>()
   private readonly failures = new Map<number, string>()
+  /** Faults and limits that too few seeds have met. */
+  private readonly unmet: string[] = []
 
   constructor(
     plan: SwarmPlan & { readonly scenario: Scenario },
@@ -229,7 +238,7 @@ class Swarm {
     await Promise.all(Array.from({ length: workers }, () => this.runWorkers()))
     this.compareRepeats()
     this.summarize(Number(process.hrtime.bigint() - beganAt) / 1e9)
-    return this.failures.size === 0 ? 0 : 1
+    return this.failures.size === 0 && this.unmet.length === 0 ? 0 : 1
   }
 
   /** Keeps one worker busy, and puts another in its place when it dies. */
@@ -321,19 +330,33 @@ class Swarm {
         return row(fate, `${sum(({ counts }) => counts[fate])}`, share(seeds))
       }),
       '',
-      row('figure', 'median', 'maximum'),
+      row('figure', 'median', 'maximum', 'sum'),
     ]
     for (const name of Object.keys(results[0]?.figures ?? {})) {
       const values = results.map(({ figures }) => figures[name] ?? 0).sort((a, b) => a - b)
       const median = values[values.length >> 1] ?? 0
-      lines.push(row(name, median.toFixed(3), (values.at(-1) ?? 0).toFixed(3)))
+      const total = values.reduce((a, b) => a + b, 0)
+      lines.push(row(name, median.toFixed(3), (values.at(-1) ?? 0).toFixed(3), total.toFixed(1)))
+    }
+    const marks = Object.keys(results[0]?.marks ?? {})
+    if (marks.length > 0) lines.push('', row('what struck', 'times', 'of seeds'))
+    for (const name of marks) {
+      const met = results.filter(({ marks }) => (marks?.[name] ?? 0) > 0).length
+      lines.push(row(name, `${sum(({ marks }) => marks?.[name] ?? 0)}`, share(met)))
+      if (results.length >= MARKED_SEEDS_MIN && met < MARK_SHARE_MIN * results.length) {
+        this.unmet.push(name)
+      }
+    }
+    if (this.unmet.length > 0) {
+      lines.push('', `FAILED: fewer than ${100 * MARK_SHARE_MIN} % of seeds met: ${this.unmet}`)
     }
     this.print(`${lines.join('\n')}\n`)
   }
 }
 
-function row(name: string, a: string, b: string): string {
-  return `${name.padEnd(22)}${a.padStart(14)}${b.padStart(12)}`
+function row(name: string, ...columns: readonly string[]): string {
+  const cells = columns.map((column, index) => column.padStart(index === 0 ? 14 : 12))
+  return `${name.padEnd(24)}${cells.join('')}`
 }
 
 function failureOf(answer: Answer): string {

@@ -27,6 +27,11 @@ export interface ScenarioResult {
   readonly counts: Readonly<Record<Fate, number>>
   /** Figures of this scenario; units are in their names. Runs of many seeds print their spread. */
   readonly figures: Readonly<Record<string, number>>
+  /**
+   * How often each kind of fault struck and each limit was reached: a run of many seeds fails when
+   * one of them was met by fewer than 5 % of the seeds. Default: none.
+   */
+  readonly marks?: Readonly<Record<string, number>>
 }
 
 export function resultOf(world: World, figures: Record<string, number>): ScenarioResult {

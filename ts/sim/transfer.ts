@@ -47,6 +47,8 @@ export class BytePattern {
 }
 
 const CHUNK_BYTES_MAX = 16 * 1024
+/** For what is in hand within one call: there are thousands of transfers. */
+const CHUNK = new Uint8Array(CHUNK_BYTES_MAX)
 
 export interface TransferOptions {
   readonly world: World
@@ -71,6 +73,10 @@ export class Transfer implements StreamHandlers {
   receivedBytes = 0
   /** The peer's end arrived after its last byte. */
   hasEnded = false
+  /** How often the stream took less than it was given. */
+  blockedCount = 0
+  /** Called once, when every byte and the end was written and read. */
+  onDone: () => void = () => {}
   /** When bytes or the end arrived for the first time since `watch`. */
   resumedAt: Micros | undefined
 
@@ -79,7 +85,6 @@ export class Transfer implements StreamHandlers {
   private readDelayMicrosMax: number
   private isReadPlanned = false
   private isFinished = false
-  private readonly chunk = new Uint8Array(CHUNK_BYTES_MAX)
 
   constructor(options: TransferOptions) {
     this.options = options
@@ -92,6 +97,10 @@ export class Transfer implements StreamHandlers {
     this.write()
   }
 
+  get name(): string {
+    return this.options.name
+  }
+
   /** Every byte and the end was written and read. */
   get isDone(): boolean {
     return this.isFinished && this.hasEnded
@@ -102,6 +111,11 @@ export class Transfer implements StreamHandlers {
     this.readDelayMicrosMax = 0
     this.read()
     this.resumedAt = undefined
+  }
+
+  /** The stream is gone, and nobody may touch it any more. */
+  abandon(): void {
+    this.stream = undefined
   }
 
   readable(): void {
@@ -127,25 +141,29 @@ export class Transfer implements StreamHandlers {
   }
 
   private write(): void {
-    const { stream, options, chunk } = this
+    const { stream, options } = this
     if (stream === undefined || this.isFinished) return
     while (this.sentBytes < options.sendBytes) {
       const left = options.sendBytes - this.sentBytes
       const size = Math.min(options.random.between(1, CHUNK_BYTES_MAX), left)
-      const bytes = chunk.subarray(0, size)
+      const bytes = CHUNK.subarray(0, size)
       options.sendPattern.fill(bytes, this.sentBytes)
       const accepted = stream.write(bytes)
       this.sentBytes += accepted
-      if (accepted < size) return
+      if (accepted < size) {
+        this.blockedCount += 1
+        return
+      }
     }
     this.isFinished = true
     stream.finish()
+    if (this.hasEnded) this.onDone()
   }
 
   private read(): void {
     const { stream, options } = this
     if (stream === undefined) return
-    const target = this.chunk
+    const target = CHUNK
     for (let count = stream.readInto(target); count > 0; count = stream.readInto(target)) {
       const difference = options.receivePattern.findDifference(
         target.subarray(0, count),
@@ -172,5 +190,6 @@ export class Transfer implements StreamHandlers {
     this.hasEnded = true
     this.resumedAt ??= options.world.now
     options.world.report(`${options.name} ended`)
+    if (this.isFinished) this.onDone()
   }
 }

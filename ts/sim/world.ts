@@ -6,6 +6,7 @@ import { EventHash, FATE, FATES, type Fate } from './event-log.ts'
 import { EVENT, EVENT_KINDS, Fabric, formatTime, type Station } from './fabric.ts'
 import { type Attachment, Host, type HostOptions } from './host.ts'
 import { Link, type LinkParams, type SimNode } from './link.ts'
+import { Nat, type NatOptions } from './nat.ts'
 import { SeededRandom } from './random.ts'
 
 export interface WorldOptions {
@@ -89,7 +90,8 @@ export class World {
   private readonly hub: Hub
   private readonly hostList: Host[] = []
   private readonly linkList: Link[] = []
-  private readonly accessLinks = new Map<Host, LinkPair>()
+  private readonly natList: Nat[] = []
+  private readonly accessLinks = new Map<SimNode, LinkPair>()
   private readonly attachments: (Attachment | undefined)[] = []
   private readonly calls: (Call | undefined)[] = []
   private readonly freeCalls: number[] = []
@@ -151,38 +153,42 @@ export class World {
    * (ERR_PUNCHLINE_SIM_ADDRESS).
    */
   host(name: string, address: string | readonly string[], options: HostOptions = {}): Host {
-    const texts = typeof address === 'string' ? [address] : address
-    if (texts.length === 0) throw new RangeError(`host ${name} has no address`)
-    const ips = texts.map((text) => {
-      const ip = this.fabric.addresses.ip(text)
-      if (ip.owner !== undefined) {
-        throw new SimulationError('ERR_PUNCHLINE_SIM_ADDRESS', `${ip.address} is taken`)
-      }
-      return ip
-    })
     const host = new Host({
       fabric: this.fabric,
       name,
-      ips,
+      ips: this.takeAddresses(name, address),
       random: this.generator(`host ${name}`),
       attachments: this.attachments,
       options,
-      makeUplink: (node) => {
-        const access = this.options.access ?? { delayMicros: 1_000 }
-        const up = this.makeLink(`${name}>hub`, this.hub, access)
-        const down = this.makeLink(`hub>${name}`, node, access)
-        this.hub.connect(node, down)
-        this.accessLinks.set(node, new LinkPair(up, down))
-        return up
-      },
+      makeUplink: (node) => this.makeAccess(name, node, options.behind),
     })
     this.hostList.push(host)
     return host
   }
 
-  /** The links between a host and the hub: `forward` is up, `backward` is down. */
-  access(host: Host): LinkPair {
-    return this.accessLinks.get(host) as LinkPair
+  /**
+   * Adds a NAT with one or more outside addresses; hosts are put behind it by `HostOptions.behind`.
+   * Its name is unique; so are its addresses (ERR_PUNCHLINE_SIM_ADDRESS).
+   */
+  nat(name: string, address: string | readonly string[], options: NatOptions = {}): Nat {
+    const nat = new Nat({
+      fabric: this.fabric,
+      name,
+      ips: this.takeAddresses(name, address),
+      random: this.generator(`nat ${name}`),
+      makeUplink: (node) => this.makeAccess(name, node),
+      options,
+    })
+    this.natList.push(nat)
+    return nat
+  }
+
+  /**
+   * The links between a host, or a NAT, and the hub; of a host behind a NAT those between the two.
+   * `forward` is up, `backward` is down.
+   */
+  access(node: Host | Nat): LinkPair {
+    return this.accessLinks.get(node) as LinkPair
   }
 
   /** Adds a direct link between two hosts, which is preferred to the hub. One per pair. */
@@ -214,8 +220,8 @@ export class World {
       if (era !== this.healCount) return
       for (const a of groups.from) {
         for (const b of groups.to) {
-          a.cut(b, byCount)
-          if (groups.oneWay !== true) b.cut(a, byCount)
+          a.cut(b.edge, byCount)
+          if (groups.oneWay !== true) b.cut(a.edge, byCount)
         }
       }
     }
@@ -291,7 +297,7 @@ export class World {
       const isSeenByEngines = fate === 'sent' || fate === 'delivered'
       const stations = isSeenByEngines
         ? this.hostList
-        : [this.hub, ...this.linkList, ...this.hostList]
+        : [this.hub, ...this.linkList, ...this.hostList, ...this.natList]
       return [fate, stations.reduce((sum, { counts }) => sum + (counts[index] as number), 0)]
     })
     return Object.fromEntries(entries) as Record<Fate, number>
@@ -303,6 +309,28 @@ export class World {
     hash.copyFrom(this.fabric.hash)
     for (const random of this.generators) hash.foldWord(random.digest)
     return hash.toString()
+  }
+
+  private takeAddresses(name: string, address: string | readonly string[]): SimIp[] {
+    const texts = typeof address === 'string' ? [address] : address
+    if (texts.length === 0) throw new RangeError(`${name} has no address`)
+    return texts.map((text) => {
+      const ip = this.fabric.addresses.ip(text)
+      if (ip.owner === undefined) return ip
+      throw new SimulationError('ERR_PUNCHLINE_SIM_ADDRESS', `${ip.address} is taken`)
+    })
+  }
+
+  /** Links a host or a NAT to the hub, or a host to its NAT; answers the one up. */
+  private makeAccess(name: string, node: SimNode, nat?: Nat): Link {
+    const access = this.options.access ?? { delayMicros: 1_000 }
+    const above = nat ?? this.hub
+    const aboveName = nat?.name ?? 'hub'
+    const up = this.makeLink(`${name}>${aboveName}`, nat?.inside ?? this.hub, access)
+    const down = this.makeLink(`${aboveName}>${name}`, node, access)
+    above.connect(node, down)
+    this.accessLinks.set(node, new LinkPair(up, down))
+    return up
   }
 
   private makeLink(name: string, far: SimNode, params: Partial<LinkParams>): Link {

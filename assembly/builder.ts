@@ -106,7 +106,7 @@ import {
   TX_ARENA_SIZE,
   TX_DESC,
 } from './layout'
-import { mayLeave, paceDeadline, pacePacket, paceWaits } from './pacer'
+import { mayLeave, paceDeadline, pacePacket, paceResumes, paceWaits } from './pacer'
 import { take } from './pages'
 import {
   NO_STREAM,
@@ -403,7 +403,7 @@ function mayFly(cn: ptr, path: ptr, now: f64): bool {
     if (flight > flightWindow(cn, path)) return false
   }
   if (mayLeave(path, now)) return true
-  paceWaits(path, true)
+  paceWaits(path)
   return false
 }
 
@@ -432,7 +432,7 @@ function finishLong(p: ptr, at: ptr): i32 {
 /** Builds the next packet at `p`; gives its size, 0 when nothing is due or may leave. */
 function buildPacket(cn: ptr, path: ptr, p: ptr, now: f64): i32 {
   const end: ptr = p + r32(path + PATH_PACKET_BYTES) - trailerSize(cn)
-  paceWaits(path, false)
+  paceResumes(path, now)
   const isAckPending: bool = ackIsPending(path)
   const isAckDue: bool = isAckPending && rf64(path + PATH_ACK_DUE) <= now
   // Who only receives asks now and then whether its acknowledgements arrive: old ones can go.

@@ -474,6 +474,11 @@ export function connectionIds(cn: ptr): void {
   copy(SCRATCH + 16, cn + CN_ORIGINAL_CID, 8)
 }
 
+/** Where its first path lies, for who looks at its records; 0: nowhere any more. */
+export function connectionPath(cn: ptr): ptr {
+  return isA(cn, TAG_CONNECTION) ? r32(cn + CN_PATHS) : 0
+}
+
 /** Closes: the peer is told, all streams are gone, the handle must not be used any more. */
 export function connectionClose(cn: ptr, now: f64, code: i32): void {
   if (!isA(cn, TAG_CONNECTION)) return

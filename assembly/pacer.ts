@@ -9,12 +9,14 @@ import {
   PATH_PACING_RATE,
   PATH_RTT_MIN,
 } from './path'
-import { maxf, minf, type ptr, r32, rf64, w32, wf64 } from './prelude'
+import { addf64, maxf, minf, type ptr, r32, rf64, w32, wf64 } from './prelude'
 
 /** A train is no longer than the path carries in this time … */
 const TRAIN_MICROS: f64 = 1000.0
-/** … and than this; a host that rings late may make up for as much. */
+/** … and than this. */
 const TRAIN_BYTES: f64 = 65536.0
+/** What a host may make up for that rings late; JavaScript timers often are by milliseconds. */
+const LATE_MICROS: f64 = 4000.0
 /** Nearer peers answer sooner than a timer rings: their acknowledgements are the clock. */
 export const LOCAL_RTT: f64 = 2000.0
 
@@ -36,14 +38,29 @@ export function mayLeave(path: ptr, now: f64): bool {
 export function pacePacket(path: ptr, bytes: i32, now: f64): void {
   const rate: f64 = rf64(path + PATH_PACING_RATE)
   if (rate === 0.0) return
-  const next: f64 = maxf(rf64(path + PATH_PACE_NEXT), now - TRAIN_MICROS)
-  if (rf64(path + PATH_PACE_NEXT) <= now) wf64(path + PATH_PACE_TRAIN, now)
-  wf64(path + PATH_PACE_NEXT, next + f64(bytes) / rate)
+  // Who had nothing to send, or no window, has no more to make up for than a train.
+  const isFirst: bool = rf64(path + PATH_PACE_TRAIN) !== now
+  if (isFirst && rf64(path + PATH_PACE_NEXT) <= now) beginTrain(path, TRAIN_MICROS, now)
+  addf64(path + PATH_PACE_NEXT, f64(bytes) / rate)
 }
 
-/** Something is due that pacing holds back, or is not. */
-export function paceWaits(path: ptr, waits: bool): void {
-  w32(path + PATH_PACE_WAITS, waits ? 1 : 0)
+function beginTrain(path: ptr, lateMax: f64, now: f64): void {
+  wf64(path + PATH_PACE_TRAIN, now)
+  wf64(path + PATH_PACE_NEXT, maxf(rf64(path + PATH_PACE_NEXT), now - lateMax))
+}
+
+/** Something is due that pacing holds back. */
+export function paceWaits(path: ptr): void {
+  w32(path + PATH_PACE_WAITS, 1)
+}
+
+/** What pacing held back may leave when its time has come, also what should have left by now. */
+export function paceResumes(path: ptr, now: f64): void {
+  if (r32(path + PATH_PACE_WAITS) === 0) return
+  w32(path + PATH_PACE_WAITS, 0)
+  if (rf64(path + PATH_PACE_NEXT) > now) return
+  const bytesMax: f64 = TRAIN_BYTES / rf64(path + PATH_PACING_RATE) - TRAIN_MICROS
+  beginTrain(path, maxf(minf(LATE_MICROS, bytesMax), TRAIN_MICROS), now)
 }
 
 /** When the next train may leave, Infinity when none waits. */

@@ -6,6 +6,8 @@ import { fileURLToPath } from 'node:url'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import type { Row } from './lib/comparison.ts'
+import type { LinkRow } from './link/comparison.ts'
+import { missingForLink } from './link/emulator.ts'
 
 const LIMIT_MS = 120_000
 
@@ -65,6 +67,31 @@ test('measures net and dgram in every scenario, and writes what it found', async
   assert.match(output, 'dgram: window')
 })
 
+test('carries the kernel and us over a link, or says why not', async () => {
+  const json = join(folder, 'link.json')
+  const { code, output } = await run([
+    ...['link', 'wan50-5', '--parties', 'bbr,punchline@dgram'],
+    ...['--rounds', '1', '--seconds', '0.6', '--json', json],
+  ])
+  assert.is(code, 0, output)
+  const missing = missingForLink()
+  const { results } = JSON.parse(readFileSync(json, 'utf8'))
+  assert.is(results.length, 1)
+  for (const { party, samples, skipped } of results[0].rows as LinkRow[]) {
+    assert.is(skipped ?? '', missing)
+    if (missing !== '') {
+      assert.match(output, `${party}: skipped: ${missing}`)
+      continue
+    }
+    const [sample] = samples
+    assert.is(samples.length, 1)
+    assert.ok(Number(sample?.goodputs[0]) > 0)
+    // Five of a hundred, and each of them has to be sent again.
+    assert.ok(Number(sample?.link.there.losses) > 0)
+    assert.ok(Number(sample?.resent) > 0)
+  }
+})
+
 test('fails when a party brings wrong bytes', async () => {
   const party = fileURLToPath(new URL('./fixtures/faulty-party.ts', import.meta.url))
   const { code, output } = await run([
@@ -83,7 +110,8 @@ test('fails when a party brings wrong bytes', async () => {
 
 test('explains options that it does not understand', async () => {
   const wrong: [args: string[], reason: string][] = [
-    [['sprint'], 'no scenario "sprint": there are stream, datagrams, pingpong, connections'],
+    [['sprint'], 'no scenario "sprint": there are stream, datagrams, pingpong, connections, link'],
+    [['link', 'moon'], 'no profile "moon": there are lan, broadband, wan50'],
     [['--parties', 'net,pigeon'], 'no party "pigeon": there are net, tls, dgram, raw@uring'],
     [['--rounds', '0'], '--rounds is an integer from 1 to 1000'],
     [['--seconds', 'x'], '--seconds is a number of seconds'],

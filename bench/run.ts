@@ -3,11 +3,14 @@
  * each, over the loopback interface.
  *
  *   SCENARIO            stream, datagrams, pingpong, connections           [stream]
+ *   link [PROFILE …]    alone on an emulated link                          [every profile]
+ *   share [PROFILE …]   on such a link with a flow of the kernel's TCP     [wan50]
  *   --parties LIST      names (net, tls, dgram, punchline, punchline@TIER,
  *                       punchline-plain, punchline+spin, raw@TIER), or
  *                       paths of modules that export a party by default    [the first four]
+ *                       and for links bbr, cubic: the kernel's TCP         [both and ours]
  *   --rounds N          how often each party is measured                   [5]
- *   --seconds S         how long each time                                 [2]
+ *   --seconds S         how long each time                  [2; link 10 or 20, share 20]
  *   --warmup S          how long it runs before                            [0.5]
  *   --connections N     of the scenario of that name                       [1000]
  *   --json FILE         writes everything, single samples too, to a file
@@ -24,52 +27,82 @@ import { readEnvironment } from './lib/environment.ts'
 import { DEFAULT_PARTIES, PARTIES } from './lib/parties.ts'
 import { DEFAULT_WORKLOAD, SCENARIO_NAMES, type ScenarioName } from './lib/party.ts'
 import { describeEnvironment, describeOrder, renderRows } from './lib/report.ts'
+import { KERNEL_CONTROLLERS } from './link/emulator.ts'
+import { LINK_SCENARIOS, linkOrders, type NamedOrder, runLinks } from './link/run.ts'
 
 const CONNECTIONS_MAX = 10_000
+const WINDOW_MS = 2_000
 
-const { orders, jsonFile } = readOptions()
+const options = readOptions()
 const environment = readEnvironment()
 console.log(describeEnvironment(environment))
 
-const results: { order: ComparisonOrder; rows: Row[] }[] = []
-for (const order of orders) {
-  console.log(`\n${describeOrder(order)}\n`)
-  const rows = await compare(order, (round, party) => {
-    showProgress(`round ${round + 1} of ${order.rounds}: ${party}`)
-  })
-  showProgress('')
-  console.log(renderRows(order, rows))
-  results.push({ order, rows })
-}
-if (jsonFile !== undefined) {
+const results =
+  'links' in options ? await runLinks(options.links, showProgress) : await runAll(options.orders)
+if (options.jsonFile !== undefined) {
   const startedAt = new Date(performance.timeOrigin).toISOString()
-  writeFileSync(jsonFile, `${JSON.stringify({ startedAt, environment, results }, null, 2)}\n`)
+  const text = JSON.stringify({ startedAt, environment, results }, null, 2)
+  writeFileSync(options.jsonFile, `${text}\n`)
 }
 if (results.some(({ rows }) => rows.some(({ failures }) => failures.length > 0))) {
   process.exitCode = 1
+}
+
+async function runAll(orders: readonly ComparisonOrder[]) {
+  const all: { order: ComparisonOrder; rows: Row[] }[] = []
+  for (const order of orders) {
+    console.log(`\n${describeOrder(order)}\n`)
+    const rows = await compare(order, (round, party) => {
+      showProgress(`round ${round + 1} of ${order.rounds}: ${party}`)
+    })
+    showProgress('')
+    console.log(renderRows(order, rows))
+    all.push({ order, rows })
+  }
+  return all
 }
 
 function showProgress(text: string): void {
   if (process.stderr.isTTY) process.stderr.write(`\r${text}\x1b[K`)
 }
 
-function readOptions(): { orders: ComparisonOrder[]; jsonFile: string | undefined } {
+type Options = { readonly jsonFile: string | undefined } & (
+  | { readonly orders: readonly ComparisonOrder[] }
+  | { readonly links: readonly NamedOrder[] }
+)
+
+function readOptions(): Options {
   try {
     const { values, positionals } = parseArgs({
       allowPositionals: true,
       options: {
-        parties: { type: 'string', default: DEFAULT_PARTIES.join(',') },
+        parties: { type: 'string' },
         rounds: { type: 'string', default: '5' },
-        seconds: { type: 'string', default: '2' },
+        seconds: { type: 'string' },
         warmup: { type: 'string', default: '0.5' },
         connections: { type: 'string', default: String(DEFAULT_WORKLOAD.connectionCount) },
         json: { type: 'string' },
       },
     })
+    const jsonFile = values.json
+    const rounds = readInteger('--rounds', values.rounds, { least: 1, most: 1_000 })
+    const parties = values.parties?.split(',')
+    const windowMs = values.seconds && readSeconds('--seconds', values.seconds)
+    const [first = 'stream', ...others] = positionals
+    const linkScenario = LINK_SCENARIOS.find((name) => name === first)
+    if (linkScenario !== undefined) {
+      const links = linkOrders(linkScenario, {
+        profiles: others,
+        parties: parties?.map((name) => (isKernel(name) ? name : readParty(name))) ?? [],
+        rounds,
+        windowMs: windowMs || undefined,
+      })
+      return { links, jsonFile }
+    }
     const shared = {
-      parties: values.parties.split(',').map(readParty),
-      rounds: readInteger('--rounds', values.rounds, { least: 1, most: 1_000 }),
-      windowMs: readSeconds('--seconds', values.seconds),
+      parties: (parties ?? DEFAULT_PARTIES).map(readParty),
+      rounds,
+      windowMs: windowMs || WINDOW_MS,
       warmupMs: readSeconds('--warmup', values.warmup),
       workload: {
         ...DEFAULT_WORKLOAD,
@@ -79,11 +112,8 @@ function readOptions(): { orders: ComparisonOrder[]; jsonFile: string | undefine
         }),
       },
     }
-    const scenarios = positionals.length === 0 ? ['stream'] : positionals
-    return {
-      orders: scenarios.map((name) => ({ ...shared, scenario: readScenario(name) })),
-      jsonFile: values.json,
-    }
+    const scenarios = [first, ...others].map(readScenario)
+    return { orders: scenarios.map((scenario) => ({ ...shared, scenario })), jsonFile }
   } catch (error) {
     console.error(error instanceof Error ? error.message : error)
     process.exit(2)
@@ -93,7 +123,12 @@ function readOptions(): { orders: ComparisonOrder[]; jsonFile: string | undefine
 function readScenario(name: string): ScenarioName {
   const scenario = SCENARIO_NAMES.find((known) => known === name)
   if (scenario !== undefined) return scenario
-  throw new Error(`no scenario "${name}": there are ${SCENARIO_NAMES.join(', ')}`)
+  const names = [...SCENARIO_NAMES, ...LINK_SCENARIOS].join(', ')
+  throw new Error(`no scenario "${name}": there are ${names}`)
+}
+
+function isKernel(name: string): boolean {
+  return KERNEL_CONTROLLERS.some((controller) => controller === name)
 }
 
 function readParty(name: string): string {

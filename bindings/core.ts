@@ -79,6 +79,7 @@ export interface CoreExports {
   connectionEstablish(connection: Handle, now: number, messageLength: number): number
   connectionRefuse(connection: Handle, code: number): void
   connectionIds(connection: Handle): void
+  connectionPath(connection: Handle): number
   connectionClose(connection: Handle, now: number, code: number): void
   connectionLose(connection: Handle, code: number): void
   connectionRelease(connection: Handle): void

@@ -36,6 +36,7 @@ export interface Snapshot {
   readonly cpuMicros: number
   readonly done: number
   readonly residentBytes: number
+  readonly figures: Readonly<Record<string, number>>
   /** Of the round trips since the snapshot before. */
   readonly latency?: {
     readonly count: number

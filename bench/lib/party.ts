@@ -16,6 +16,8 @@ export interface PeerAddress {
 
 /** The size of the work, the same for every party. */
 export interface Workload {
+  /** Address on which parties with sockets listen. */
+  readonly host: string
   /** Bytes per write of `stream`. */
   readonly writeSizeBytes: number
   /** Bytes per datagram of `datagrams`; a multiple of 4. */
@@ -29,6 +31,7 @@ export interface Workload {
 }
 
 export const DEFAULT_WORKLOAD: Workload = Object.freeze({
+  host: '127.0.0.1',
   writeSizeBytes: 64 * 1024,
   datagramSizeBytes: 1_200,
   messageSizeBytes: 64,
@@ -54,6 +57,8 @@ export interface Role {
   done(): number
   /** Ends the work and waits for what is under way. The client is asked first. */
   finish(): Promise<Tally>
+  /** What the party counts so far beside its work. */
+  figures?(): Readonly<Record<string, number>>
   /** What the party says about itself, for the report. */
   details?(): Readonly<Record<string, string>>
 }

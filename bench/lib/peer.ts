@@ -52,6 +52,7 @@ function takeSnapshot(role: Role, isSettled: boolean): Snapshot {
     cpuMicros: user + system,
     done,
     residentBytes: process.memoryUsage.rss(),
+    figures: role.figures?.() ?? {},
     ...(latencies !== undefined && {
       latency: {
         count: latencies.length,

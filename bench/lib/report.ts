@@ -86,7 +86,8 @@ function renderNumber(value: number): string {
   return value.toFixed(magnitude >= 100 ? 0 : magnitude >= 10 ? 1 : 2)
 }
 
-function renderTable(rows: readonly (readonly string[])[]): string {
+/** Aligns cells in columns. */
+export function renderTable(rows: readonly (readonly string[])[]): string {
   const widths = (rows[0] ?? []).map((_, column) =>
     Math.max(...rows.map((row) => row[column]?.length ?? 0)),
   )

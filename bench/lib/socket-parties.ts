@@ -1,17 +1,16 @@
 import { once } from 'node:events'
 import net from 'node:net'
+import type { Duplex } from 'node:stream'
 import tls from 'node:tls'
 import type { Party, PeerAddress } from './party.ts'
 import { makeSelfSigned } from './self-signed.ts'
 import { type SocketLibrary, socketParty } from './socket-scenarios.ts'
 
-const HOST = '127.0.0.1'
-
 /** The kernel's TCP: what everything else is compared with. */
 export const netParty: Party = socketParty(async () => ({
-  listen: async (onSocket) => {
+  listen: async (host, onSocket) => {
     const server = net.createServer({ noDelay: true }, onSocket)
-    return listening(server)
+    return listening(server, host)
   },
   connect: async ({ host, port }) => {
     const socket = net.connect({ host, port, noDelay: true })
@@ -22,10 +21,10 @@ export const netParty: Party = socketParty(async () => ({
 
 /** TLS over the kernel's TCP, as Node negotiates it by default. */
 export const tlsParty: Party = socketParty(async () => ({
-  listen: async (onSocket) => {
+  listen: async (host, onSocket) => {
     const { key, certificate } = makeSelfSigned()
     const server = tls.createServer({ key, cert: certificate, noDelay: true }, onSocket)
-    return listening(server, certificate)
+    return listening(server, host, certificate)
   },
   connect: async ({ host, port, extra: certificate }) => {
     const raw = net.connect({ host, port, noDelay: true })
@@ -46,8 +45,15 @@ export const tlsParty: Party = socketParty(async () => ({
 /** The part of `punchline/net` used here; its declarations exist only once it is built. */
 interface PunchlineNet {
   createServer(options: object, onSocket: (socket: net.Socket) => void): net.Server
-  connect(options: object): net.Socket & {
-    stats(): { transport: string; backend?: string; security?: string }
+  connect(options: object): PunchlineSocket
+}
+
+type PunchlineSocket = net.Socket & {
+  stats(): {
+    transport: string
+    backend?: string
+    security?: string
+    packetsRetransmitted?: number
   }
 }
 
@@ -67,8 +73,8 @@ async function loadPunchline(
   const punchline: PunchlineNet = await import(specifier)
   const choice = { transport: 'udp', security, noDelay: true }
   return {
-    listen: (onSocket) =>
-      listening(punchline.createServer(choice, onSocket), undefined, { transport: 'udp' }),
+    listen: (host, onSocket) =>
+      listening(punchline.createServer(choice, onSocket), host, undefined, { transport: 'udp' }),
     connect: async ({ host, port }) => {
       const socket = punchline.connect({ ...choice, host, port })
       await once(socket, 'connect')
@@ -77,23 +83,30 @@ async function loadPunchline(
       return socket
     },
     details: (socket) => {
-      const { backend = '?', security = '?' } = (
-        socket as ReturnType<PunchlineNet['connect']>
-      ).stats()
+      const { backend = '?', security = '?' } = statsOf(socket)
       return { backend, security }
+    },
+    figures: (socket) => {
+      const { packetsRetransmitted = 0 } = statsOf(socket)
+      return { packetsRetransmitted }
     },
   }
 }
 
+function statsOf(socket: Duplex): ReturnType<PunchlineSocket['stats']> {
+  return (socket as PunchlineSocket).stats()
+}
+
 async function listening(
   server: net.Server,
+  host: string,
   extra?: string,
   options: object = {},
 ): Promise<{ address: PeerAddress; close(): void }> {
-  server.listen({ host: HOST, port: 0, ...options })
+  server.listen({ host, port: 0, ...options })
   await once(server, 'listening')
   const bound = server.address()
   if (bound === null || typeof bound === 'string') throw new Error('no address to listen on')
-  const address = { host: HOST, port: bound.port, ...(extra === undefined ? {} : { extra }) }
+  const address = { host, port: bound.port, ...(extra === undefined ? {} : { extra }) }
   return { address, close: () => server.close() }
 }

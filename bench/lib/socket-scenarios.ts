@@ -20,11 +20,16 @@ import { makePattern, PATTERN_PERIOD_BYTES, PatternCheck } from './pattern.ts'
 
 /** What a party has to bring. */
 export interface SocketLibrary {
-  /** Listens on a free port of the loopback interface. */
-  listen(onSocket: (socket: Duplex) => void): Promise<{ address: PeerAddress; close(): void }>
+  /** Listens on a free port of an address. */
+  listen(
+    host: string,
+    onSocket: (socket: Duplex) => void,
+  ): Promise<{ address: PeerAddress; close(): void }>
   /** Answers a connected socket. */
   connect(address: PeerAddress): Promise<Duplex>
   details?(socket: Duplex): Readonly<Record<string, string>>
+  /** What it counts about a socket by now. */
+  figures?(socket: Duplex): Readonly<Record<string, number>>
 }
 
 /** Makes a party of a library of sockets. */
@@ -49,10 +54,10 @@ const CONNECTS_IN_PARALLEL = 100
 
 function streamScenario(library: SocketLibrary): Scenario {
   return {
-    serve: async (_workload, fail) => {
+    serve: async ({ host }, fail) => {
       const check = new PatternCheck()
       const ended = deferred()
-      const server = await library.listen((socket) => {
+      const server = await library.listen(host, (socket) => {
         socket.on('error', (error) => fail(error.message))
         socket.on('data', (chunk: Buffer) => check.take(chunk))
         socket.on('end', () => {
@@ -63,6 +68,7 @@ function streamScenario(library: SocketLibrary): Scenario {
       return {
         address: server.address,
         done: () => check.bytesReceived,
+        figures: () => ({ checks: check.checks, mismatches: check.mismatches }),
         finish: async () => {
           await ended.promise
           server.close()
@@ -74,7 +80,7 @@ function streamScenario(library: SocketLibrary): Scenario {
     call: async (address, workload, fail) => {
       const socket = await library.connect(address)
       socket.on('error', (error) => fail(error.message))
-      return new StreamSender(socket, workload, library.details?.(socket))
+      return new StreamSender(socket, workload, library)
     },
   }
 }
@@ -83,19 +89,17 @@ class StreamSender implements ClientRole {
   private readonly socket: Duplex
   private readonly writeSizeBytes: number
   private readonly pattern: Buffer
+  private readonly library: SocketLibrary
   private readonly ownDetails: Readonly<Record<string, string>>
   private bytesSent = 0
   private isStopping = false
 
-  constructor(
-    socket: Duplex,
-    { writeSizeBytes }: Workload,
-    details: Readonly<Record<string, string>> = {},
-  ) {
+  constructor(socket: Duplex, { writeSizeBytes }: Workload, library: SocketLibrary) {
     this.socket = socket
+    this.library = library
     this.writeSizeBytes = writeSizeBytes
     this.pattern = makePattern(writeSizeBytes)
-    this.ownDetails = details
+    this.ownDetails = library.details?.(socket) ?? {}
   }
 
   begin(): void {
@@ -109,6 +113,10 @@ class StreamSender implements ClientRole {
 
   details(): Readonly<Record<string, string>> {
     return this.ownDetails
+  }
+
+  figures(): Readonly<Record<string, number>> {
+    return this.library.figures?.(this.socket) ?? {}
   }
 
   async finish(): Promise<Tally> {
@@ -132,11 +140,11 @@ class StreamSender implements ClientRole {
 }
 
 /** A server that sends everything back; for `pingpong` and `connections`. */
-async function serveEcho(library: SocketLibrary, fail: Fail): Promise<ServerRole> {
+async function serveEcho(library: SocketLibrary, host: string, fail: Fail): Promise<ServerRole> {
   let bytes = 0
   let openCount = 0
   const allClosed = deferred()
-  const server = await library.listen((socket) => {
+  const server = await library.listen(host, (socket) => {
     openCount += 1
     socket.on('error', (error) => fail(error.message))
     socket.on('data', (chunk: Buffer) => {
@@ -164,7 +172,7 @@ async function serveEcho(library: SocketLibrary, fail: Fail): Promise<ServerRole
 
 function pingpongScenario(library: SocketLibrary): Scenario {
   return {
-    serve: (_workload, fail) => serveEcho(library, fail),
+    serve: ({ host }, fail) => serveEcho(library, host, fail),
     call: async (address, workload, fail) => {
       const oneByOne = { ...workload, connectionCount: 1, messagesInFlight: 1 }
       return EchoClient.open(library, address, oneByOne, fail)
@@ -174,7 +182,7 @@ function pingpongScenario(library: SocketLibrary): Scenario {
 
 function connectionsScenario(library: SocketLibrary): Scenario {
   return {
-    serve: (_workload, fail) => serveEcho(library, fail),
+    serve: ({ host }, fail) => serveEcho(library, host, fail),
     call: (address, workload, fail) => EchoClient.open(library, address, workload, fail),
   }
 }

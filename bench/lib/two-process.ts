@@ -161,7 +161,7 @@ function checkTallies(client: Tally, server: Tally): void {
 type MessageOf<Type extends PeerMessage['type']> = Extract<PeerMessage, { type: Type }>
 
 /** The runner's end of one peer: asks, and waits for the one answer. */
-class Peer {
+export class Peer {
   private readonly child: ChildProcess
   private readonly exited: Promise<void>
   private readonly inbox: PeerMessage[] = []
@@ -169,11 +169,15 @@ class Peer {
   private wake: () => void = () => {}
   private stderr = ''
 
-  constructor(order: PeerOrder, deadline: AbortSignal) {
+  /** `space`: path of the network namespace that it lives in, if not in the runner's. */
+  constructor(order: PeerOrder, deadline: AbortSignal, space?: string) {
     const path = fileURLToPath(new URL('./peer.ts', import.meta.url))
+    const execArgv = ['--expose-gc', '--import', import.meta.resolve('tsx')]
     this.child = fork(path, [JSON.stringify(order)], {
-      execArgv: ['--expose-gc', '--import', import.meta.resolve('tsx')],
       stdio: ['ignore', 'ignore', 'pipe', 'ipc'],
+      ...(space === undefined
+        ? { execArgv }
+        : { execPath: 'nsenter', execArgv: [`--net=${space}`, process.execPath, ...execArgv] }),
     })
     // Not 'close', which never comes once this side has disconnected.
     this.exited = new Promise((resolve) => this.child.once('exit', () => resolve()))
@@ -186,6 +190,11 @@ class Peer {
       this.break(new Error(`a peer ended (${signal ?? code}) ${this.stderr.trim()}`.trim()))
     })
     deadline.addEventListener('abort', () => this.break(new Error('out of time')))
+  }
+
+  /** Its process. */
+  get id(): number {
+    return this.child.pid ?? 0
   }
 
   say(message: RunnerMessage): void {

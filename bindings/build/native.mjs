@@ -45,6 +45,7 @@ async function buildAddon(build) {
       'CMakeLists.txt',
       'package-lock.json',
       'bindings/build/native.mjs',
+      'bench/link/emulator.cc',
       ...filesBelow('native', (path) => /\.(cc|h)$/.test(path)),
     ],
     outputs: process.platform === 'linux' ? [`${build.folder}/Release/punchline.node`] : [],

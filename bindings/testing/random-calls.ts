@@ -132,6 +132,7 @@ const HANDLE_CALLS: readonly (readonly [name: string, numbers: number])[] = [
   ['connectionPeerToken', 0],
   ['connectionRefuse', 1],
   ['connectionIds', 0],
+  ['connectionPath', 0],
   ['endpointResetToken', 2],
   ['endpointOffload', 1],
   ['ingestBegin', 1],

@@ -1,5 +1,7 @@
 /** The command line, as it is installed. */
 import { spawnSync } from 'node:child_process'
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
@@ -56,6 +58,41 @@ test('doctor fails where the tier that was asked for can’t be had', () => {
   assert.is(status, 1)
   assert.is(report.backend, undefined)
   assert.match(report.loopback.reason, "PUNCHLINE_BACKEND=mmsg can't be had here")
+})
+
+test('draws the trace that a program left', () => {
+  const folder = mkdtempSync(join(tmpdir(), 'trace-test-'))
+  test.after(() => rmSync(folder, { recursive: true, force: true }))
+  const program = `
+    const net = require('punchline/net')
+    const server = net.createServer({ transport: 'udp' }, (socket) => socket.resume())
+    server.listen(0, '127.0.0.1', () => {
+      const { port } = server.address()
+      const socket = net.connect({ transport: 'udp', host: '127.0.0.1', port })
+      socket.end(Buffer.alloc(200_000, 'secret'))
+      socket.resume()
+      socket.on('close', () => server.close())
+    })`
+  const { status, stderr } = spawnSync(process.execPath, ['-e', program], {
+    cwd: PACKAGE_ROOT,
+    encoding: 'utf8',
+    env: { ...process.env, PUNCHLINE_QLOG: join(folder, 'traces') },
+  })
+  assert.is(status, 0, stderr)
+  const files = readdirSync(join(folder, 'traces')).sort()
+  assert.match(files.join(), /^([0-9a-f]{16})_client\.sqlog,\1_server\.sqlog$/)
+  for (const file of files) {
+    const path = join(folder, 'traces', file)
+    const text = readFileSync(path, 'utf8')
+    assert.is(text.includes('secret'), false)
+    assert.match(text, '"name":"quic:connection_closed"')
+    const drawn = run(['trace', 'plot', path])
+    assert.is(drawn.status, 0, drawn.stderr)
+    assert.match(drawn.stdout, /^<svg .*<\/svg>\n$/s)
+  }
+  const missing = run(['trace', 'plot', join(folder, 'none')])
+  assert.is(missing.status, 2)
+  assert.match(missing.stderr, 'ENOENT')
 })
 
 test('explains itself', () => {

@@ -20,6 +20,7 @@ import { parseFaults } from './faults.ts'
 import { FaultySocket } from './faulty-socket.ts'
 import type { Loop } from './loop.ts'
 import { tellRefusal } from './route.ts'
+import { traceFiles } from './trace-files.ts'
 import { zoneNumbers } from './zones.ts'
 
 /** What Ethernet carries in one piece: 1,500 less the headers of IPv4 and UDP. */
@@ -88,6 +89,7 @@ export class Driver implements DatagramSocketOwner {
       socket.close()
       throw error
     }
+    this.endpoint.openTrace = traceFiles()
     this.endpoint.onWork = () => loop.planFlush(this)
     // A program's mistake is the program's: it becomes an uncaught exception, the engine goes on.
     this.endpoint.onError = (error) => {

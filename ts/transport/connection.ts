@@ -196,6 +196,7 @@ export class Connection {
   /** @internal */
   handleOpened(): void {
     this.isHandshaken = true
+    this.endpoint.beginTrace(this)
     this.owner?.opened?.()
   }
 
@@ -211,6 +212,7 @@ export class Connection {
     this.handle = 0
     this.handshake = undefined
     this.leaving?.abort()
+    this.endpoint.endTrace(this, code)
     this.endpoint.forget(this)
     const isRefusal = !this.isHandshaken
     for (const stream of [...this.streams]) {

@@ -63,6 +63,7 @@ import {
   RESET_TOKEN_SIZE,
   STREAM_OPENED,
 } from '../../bindings/core.ts'
+import { PacketTrace } from '../../bindings/trace.ts'
 import type { DatagramAddress, DatagramPort, Micros, Random } from '../machine.ts'
 import { AddressBook } from './address.ts'
 import { Connection, type ConnectionOwner } from './connection.ts'
@@ -70,6 +71,7 @@ import { COUNTER_NAMES, type EndpointCounters } from './counters.ts'
 import type { TransportParameters } from './handshake.ts'
 import { NodeKey, type PeerKey } from './identity.ts'
 import { CONGESTION_CONTROLLERS, type EndpointOptions, resolveEndpointOptions } from './options.ts'
+import { ConnectionQlog, type OpenTrace } from './qlog.ts'
 import {
   HandshakeFailure,
   type HandshakeResult,
@@ -179,6 +181,9 @@ export class Endpoint implements DatagramPort {
   onSettled: () => void = () => {}
   /** Streams that were released and still have bytes on their way. */
   lingering = 0
+  /** Asked for each connection that opens from now on: where its trace goes. */
+  openTrace: OpenTrace | undefined
+  private readonly traces = new Map<Connection, ConnectionQlog>()
   private isEmptyAwaited = false
   private readonly core: Core
   private readonly random: Random
@@ -319,6 +324,7 @@ export class Endpoint implements DatagramPort {
     if (this.handle === 0) return
     this.core.exports.endpointDestroy(this.handle)
     this.handle = 0
+    for (const connection of this.traces.keys()) this.endTrace(connection, CODE_ENDPOINT_CLOSED)
     this.byTag.clear()
     this.tags.clear()
   }
@@ -364,6 +370,12 @@ export class Endpoint implements DatagramPort {
 
   /** Takes descriptors up to a handshake message; gives how many were taken in all. */
   private ingestRun(now: Micros): number {
+    const taken = this.ingestSome(now)
+    if (this.traces.size > 0) this.lookAtTraces()
+    return taken
+  }
+
+  private ingestSome(now: Micros): number {
     const { core, runJobs, handle } = this
     if (runJobs === undefined) return core.exports.ingestMore(handle, now)
     for (let jobs = core.exports.ingestJobs(handle, now); jobs > 0; ) {
@@ -382,18 +394,43 @@ export class Endpoint implements DatagramPort {
       runJobs(core.exports.jobs())
       core.exports.jobsFinish()
     }
+    if (this.traces.size > 0) this.lookAtTraces()
     return this.sendCount
   }
 
   timeout(now: Micros): void {
     this.nowMicros = now
     this.core.exports.timeout(this.handle, now)
+    if (this.traces.size > 0) this.lookAtTraces()
     this.handleEvents()
     this.tellIfEmpty()
   }
 
   nextTimeout(): Micros {
     return this.core.exports.nextTimeout(this.handle)
+  }
+
+  // ── Traces ─────────────────────────────────────────────────────────────────────────────────────
+
+  /** @internal */
+  beginTrace(connection: Connection): void {
+    if (this.openTrace === undefined) return
+    const trace = new PacketTrace(this.core, connection.coreHandle)
+    const side = connection.isInitiator ? 'client' : 'server'
+    const name = { id: Buffer.from(trace.id).toString('hex'), side } as const
+    const sink = this.openTrace(name)
+    if (sink === undefined) return
+    this.traces.set(connection, new ConnectionQlog(trace, sink, name, this.nowMicros))
+  }
+
+  /** @internal */
+  endTrace(connection: Connection, code: number): void {
+    this.traces.get(connection)?.close(this.nowMicros, code)
+    this.traces.delete(connection)
+  }
+
+  private lookAtTraces(): void {
+    for (const trace of this.traces.values()) trace.look(this.nowMicros)
   }
 
   // ── Datagrams ──────────────────────────────────────────────────────────────────────────────────

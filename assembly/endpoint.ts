@@ -116,8 +116,9 @@ export const EP_LOAD_UNTIL: i32 = 200
 export const EP_RATE_AT: i32 = 208
 export const EP_RATE_COUNT: i32 = 216
 export const EP_PROVEN_COUNT: i32 = 224
-/** Shares of networks under load, 0: never needed yet. */
+/** Shares of networks under load, SHARES_SIZE bytes; 0: never needed yet. */
 export const EP_SHARES: i32 = 232
+export const SHARES_SIZE: i32 = 65536
 /** Congestion controller of new connections (CONTROLLER_…). */
 export const EP_CONGESTION: i32 = 236
 /** Two secrets of 16 bytes: for cookies, for reset tokens. */
@@ -143,7 +144,7 @@ export const REPLY_SIZE: i32 = 72
 export const REPLIES_MAX: i32 = 256
 
 /** Quotas count inside an instance: endpoints themselves are charged to this owner. */
-const ROOT: i32 = INSTANCE + 1024
+export const ROOT: i32 = INSTANCE + 1024
 
 export function rootInit(memoryBytes: i32): void {
   fill(ROOT, 64)
@@ -201,6 +202,7 @@ export function endpointFree(ep: ptr): void {
   tableFree(ep, ep + EP_CIDS)
   tableFree(ep, ep + EP_STREAMS)
   give(ROOT, r32(ep + EP_REPLIES), REPLIES_MAX * REPLY_SIZE)
+  if (r32(ep + EP_SHARES) !== 0) give(ROOT, r32(ep + EP_SHARES), SHARES_SIZE)
   fill(ep + EP_SECRETS, SECRETS_SIZE)
   w32(ep + TAG, 0)
   give(ROOT, ep, EP_SIZE)

@@ -61,6 +61,8 @@ import {
   REPLY_SOCKET,
   REPLY_TO,
   REPLY_TYPE,
+  ROOT,
+  SHARES_SIZE,
   tell,
 } from './endpoint'
 import {
@@ -143,8 +145,10 @@ const SHARE_BURST: f64 = 200000.0
 /** Cookies in one slice of time from which on each address and port gets its share, as above. */
 const RETRIES_MANY: f64 = 512.0
 /** Two times a share: of first packets with a cookie, by network; of cookies, by address and port. */
-const SHARES: i32 = 4096
 const SHARE_SIZE: i32 = 16
+const SHARES: i32 = SHARES_SIZE / SHARE_SIZE
+/** How long those that meet in the table do. */
+const SHARE_PERIOD: f64 = 1000000.0
 const SHARE_PROVEN: i32 = 0
 const SHARE_RETRY: i32 = 8
 
@@ -354,13 +358,14 @@ function isCookie(ep: ptr, desc: ptr, p: ptr, from: ptr, period: f64): bool {
 
 /**
  * Whether the network of an address (IPv4: the address; IPv6: its first 64 bits), or for cookies the
- * address and port, has not used up its share. Those that meet in the table share.
+ * address and port, has not used up its share. Those that meet in the table share
+ * for a while.
  */
 function hasShare(ep: ptr, now: f64, desc: ptr, kind: i32): bool {
   if (r32(ep + EP_SHARES) === 0) {
-    const table: ptr = take(ep, SHARES * SHARE_SIZE)
+    const table: ptr = take(ROOT, SHARES_SIZE)
     if (table === 0) return false
-    fill(table, SHARES * SHARE_SIZE)
+    fill(table, SHARES_SIZE)
     w32(ep + EP_SHARES, table)
   }
   const address: ptr = desc + DESC_ADDRESS
@@ -368,7 +373,8 @@ function hasShare(ep: ptr, now: f64, desc: ptr, kind: i32): bool {
   fill(INPUT, ADDRESS_SIZE)
   if (kind === SHARE_RETRY) copyAddress(INPUT, desc)
   else copy(INPUT, address, isMapped ? 16 : 8)
-  sipHash(ep + EP_SECRETS + SECRET_COOKIE, INPUT, ADDRESS_SIZE, OUTPUT)
+  wf64(INPUT + ADDRESS_SIZE, Math.floor(now / SHARE_PERIOD))
+  sipHash(ep + EP_SECRETS + SECRET_COOKIE, INPUT, ADDRESS_SIZE + 8, OUTPUT)
   const entry: ptr = r32(ep + EP_SHARES) + (r32(OUTPUT) & (SHARES - 1)) * SHARE_SIZE + kind
   // When the share would be unused if each first packet took its interval.
   const unused: f64 = maxf(rf64(entry), now)

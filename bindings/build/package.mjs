@@ -1,6 +1,7 @@
 /**
  * Writes `dist/`. There is one implementation, CommonJS in `dist/cjs`; `dist/esm` re-exports it, so
- * that a program which uses both module formats has one set of classes and one registry.
+ * that a program which uses both module formats has one set of classes and one registry. `join.mjs`
+ * makes the exception for `punchline/net`, which has to load fast.
  */
 import { spawnSync } from 'node:child_process'
 import {
@@ -15,6 +16,7 @@ import {
 import { createRequire } from 'node:module'
 import { dirname, join, relative } from 'node:path'
 import { GENERATED_FILES } from './embed.mjs'
+import { joinNet } from './join.mjs'
 import { filesBelow, ROOT, step } from './step.mjs'
 
 /** CommonJS that is written by hand or copied, which the compiler leaves where it is. */
@@ -65,12 +67,13 @@ function exportedNames(path) {
   return JSON.parse(run('-e', program, staged(path)))
 }
 
-function wrap({ import: esm, require: cjs }) {
+/** Writes the ES module of an entry, and its types. `start` says how it gets at `cjs`. */
+function wrap({ import: esm, require: cjs }, start) {
   const from = dirname(esm.default)
   const target = `./${relative(from, cjs.default)}`.replace('./../', '../')
   const names = exportedNames(cjs.default)
   const named = names.filter((name) => name !== 'default' && name !== '__esModule')
-  const code = [`import cjs from '${target}'`]
+  const code = [start ?? `import cjs from '${target}'`]
   const types = [`export * from '${target}'`]
   if (named.length > 0) code.push(`export const { ${named.join(', ')} } = cjs`)
   if (names.includes('default')) {
@@ -93,6 +96,7 @@ export async function buildPackage() {
       'tsconfig.base.json',
       'tsconfig.build.json',
       'bindings/build/package.mjs',
+      'bindings/build/join.mjs',
       ...COPIED,
       ...['assembly', 'bindings', 'ts'].flatMap((folder) => filesBelow(folder, isSource)),
     ],
@@ -102,7 +106,8 @@ export async function buildPackage() {
     action() {
       rmSync(join(ROOT, STAGE), { recursive: true, force: true })
       compile()
-      modules.forEach(wrap)
+      const net = joinNet(join(ROOT, STAGE, 'cjs'))
+      for (const entry of modules) wrap(entry, entry === entries['./net'] ? net : undefined)
       rmSync(join(ROOT, 'dist'), { recursive: true, force: true })
       renameSync(join(ROOT, STAGE), join(ROOT, 'dist'))
     },

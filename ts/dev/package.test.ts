@@ -107,6 +107,42 @@ test('its net is a drop-in in both module formats', () => {
   assert.is(runScript('net.cjs', cjs), 'true true')
 })
 
+test('a fresh import of net loads one file of ours, and the transport with the first UDP socket', () => {
+  const use = `
+    const ours = () => Object.keys(require.cache).map((path) => path.replaceAll('\\\\', '/'))
+      .filter((path) => path.includes('/punchline/dist/cjs/'))
+    const builtins = (names) => process.moduleLoadList
+      .filter((name) => names.includes(name.replace('NativeModule ', '')))
+    const before = { files: ours().length, heavy: builtins(['crypto', 'dgram', 'worker_threads']) }
+    const server = net.createServer({ transport: 'udp' }, (socket) => {
+      server.close()
+      socket.end('hello')
+    })
+    server.listen(0, '127.0.0.1', () => {
+      const { port } = server.address()
+      const client = net.connect({ port, host: '127.0.0.1', transport: 'udp' })
+      client.on('data', (data) => {
+        const transport = ours().filter((path) => path.endsWith('ts/transport/endpoint.js')).length
+        console.log(JSON.stringify({ ...before, data: String(data), transport }))
+      })
+    })
+  `
+  const esm = `
+    import { createRequire } from 'node:module'
+    const require = createRequire(import.meta.url)
+    const { default: net } = await import('punchline/net')
+    ${use}
+  `
+  const expected = { heavy: [], data: 'hello', transport: 1 }
+  assert.equal(JSON.parse(runScript('fresh.mjs', esm)), { files: 0, ...expected })
+  const cjs = `const net = require('punchline/net'); ${use}`
+  assert.equal(JSON.parse(runScript('fresh.cjs', cjs)), { files: 1, ...expected })
+  // An ES module that imports nothing is one file.
+  const { import: entry } = manifest.exports['./net'] as { import: { default: string } }
+  const text = readFileSync(join(installed, entry.default), 'utf8')
+  assert.not.match(text, /^(import|export .* from)\b/m)
+})
+
 test('refuses deep imports', () => {
   const source = `
     const deep = ['punchline/dist/cjs/ts/index.js', 'punchline/bindings/core', 'punchline/ts/net']

@@ -5,7 +5,7 @@
 import net from 'node:net'
 import { registerDefaultCarrier } from './carrier.ts'
 import { builtinNet, normalizeArguments } from './internals.ts'
-import * as promises from './promises.ts'
+import { promises } from './promises.ts'
 import {
   type ConnectionListener,
   type Server as OurServer,
@@ -88,7 +88,7 @@ export const getDefaultAutoSelectFamilyAttemptTimeout = net.getDefaultAutoSelect
 export const setDefaultAutoSelectFamilyAttemptTimeout = net.setDefaultAutoSelectFamilyAttemptTimeout
 
 // What `node:net` exports without documenting it, or only since some version: undefined elsewhere.
-const others: { readonly [name: string]: unknown } = { ...builtinNet }
+const others = builtinNet as unknown as { readonly [name: string]: unknown }
 /** Private in `node:net`; some packages use it nevertheless. */
 export const _createServerHandle = builtinNet._createServerHandle
 /** Private in `node:net`; some packages use it nevertheless. */

@@ -5,12 +5,15 @@
 import { syncBuiltinESMExports } from 'node:module'
 import net from 'node:net'
 import type tls from 'node:tls'
+import { callingPackage, filesBelow, namedPackages } from './callers.ts'
 import { netRegistry } from './carrier.ts'
 import { figureDescriptors } from './figures.ts'
 import {
   type ConnectRequest,
   type InternalServer,
+  type InternalSocket,
   kIsOwn,
+  kOptions,
   normalizeArguments,
 } from './internals.ts'
 import { type ServerBase, serverMethods } from './server-overrides.ts'
@@ -25,7 +28,18 @@ export function patchBuiltin(): void {
   patchSocket()
   patchServer()
   patchTls()
+  if (packages !== null) patchAgent()
   syncBuiltinESMExports()
+}
+
+const packages = namedPackages()
+const [ownFile] = filesBelow(filesBelow)
+
+/** Says whether who called `callee` gets our sockets. */
+function isNamed(callee: (...args: never[]) => unknown): boolean {
+  if (packages === null) return true
+  const name = callingPackage(callee, (file) => file === ownFile)
+  return name !== undefined && packages.has(name)
 }
 
 function patchSocket(): void {
@@ -46,7 +60,9 @@ function patchServer(): void {
 function patchTls(): void {
   const builtinTls = process.getBuiltinModule('tls')
   const original = builtinTls.connect as TlsConnect
-  const patched: TlsConnect = (...args) => tlsConnect(original, args)
+  const patched: TlsConnect = (...args) => {
+    return tlsConnect(original, args, isNamed(patched) ? undefined : 'tcp')
+  }
   Object.defineProperty(patched, 'name', { value: 'connect' })
   builtinTls.connect = patched as typeof builtinTls.connect
 }
@@ -54,10 +70,14 @@ function patchTls(): void {
 type TlsConnect = (...args: unknown[]) => tls.TLSSocket
 
 /** Gives `tls.connect` a socket to wrap when the call shall go over UDP. */
-function tlsConnect(original: TlsConnect, args: unknown[]): tls.TLSSocket {
+function tlsConnect(
+  original: TlsConnect,
+  args: unknown[],
+  otherwise: 'tcp' | undefined,
+): tls.TLSSocket {
   const [options, callback] = tlsArguments(args)
   const isGiven = Boolean(options.socket || options.path || options._handle || options.handle)
-  if (isGiven || chooseTransport(options.transport) !== 'udp') return original(...args)
+  if (isGiven || chooseTransport(options.transport, otherwise) !== 'udp') return original(...args)
   // Connected only when the wrapper is made: that may throw for bad certificates.
   const raw = new net.Socket({ allowHalfOpen: options.allowHalfOpen === true })
   const wrapper = original({ ...options, socket: raw }, ...(callback === null ? [] : [callback]))
@@ -77,6 +97,27 @@ function tlsArguments(args: unknown[]): [TlsRequest, (() => void) | null] {
   return [{ ...options, ...(extra as object | undefined) }, callback]
 }
 
+/**
+ * A request that has to wait is given its socket when nobody is left of who asked: so it is noted
+ * for whom it is. Only where packages are named.
+ */
+function patchAgent(): void {
+  const { prototype } = process.getBuiltinModule('http').Agent as unknown as AgentClass
+  const { addRequest } = prototype
+  prototype.addRequest = function patched(this: unknown, request, options, ...rest): void {
+    const wish = isNamed(patched) ? chooseTransport() : 'tcp'
+    const isObject = typeof options === 'object' && options !== null
+    const noted = isObject ? { transport: wish, ...options } : options
+    addRequest.call(this, request, noted, ...rest)
+  }
+}
+
+interface AgentClass {
+  readonly prototype: {
+    addRequest(request: unknown, options: unknown, ...rest: unknown[]): void
+  }
+}
+
 /** Keeps the built-in's methods, which the overrides call for everything that is not UDP. */
 function save<Base>(prototype: object, names: readonly string[]): Base {
   const saved: Record<string, unknown> = {}
@@ -91,10 +132,16 @@ function skippingOwn(methods: object, base: object): object {
     const method: unknown = Reflect.get(methods, name)
     const original: unknown = Reflect.get(base, name)
     if (typeof method !== 'function' || typeof original !== 'function') continue
-    result[name] = function (this: net.Socket | InternalServer, ...args: unknown[]): unknown {
-      return Reflect.apply(kIsOwn in this ? original : method, this, args)
+    const patched = function (this: InternalSocket | InternalServer, ...args: unknown[]): unknown {
+      if (kIsOwn in this) return Reflect.apply(original, this, args)
+      // `_listen2` carries out what `listen` has decided.
+      if (name !== '_listen2' && packages !== null) {
+        this[kOptions] = isNamed(patched) ? null : { transport: 'tcp' }
+      }
+      return Reflect.apply(method, this, args)
     }
-    Object.defineProperty(result[name], 'name', { value: name })
+    Object.defineProperty(patched, 'name', { value: name })
+    result[name] = patched
   }
   return result
 }

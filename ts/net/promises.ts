@@ -15,7 +15,7 @@ export type PromisedListenOptions = ServerOptions & ListenOptions
  * Connects; gives the socket once it is open.
  * @throws what 'error' would have told, or an AbortError
  */
-export async function connect(options: PromisedConnectOptions): Promise<Socket> {
+async function connect(options: PromisedConnectOptions): Promise<Socket> {
   const socket = new Socket(options as SocketOptions)
   if (options.timeout) socket.setTimeout(options.timeout)
   const opened = once(socket, 'connect')
@@ -28,7 +28,7 @@ export async function connect(options: PromisedConnectOptions): Promise<Socket> 
  * Makes a server and lets it listen; gives it once it is bound.
  * @throws what 'error' would have told
  */
-export async function listen(
+async function listen(
   options: PromisedListenOptions,
   connectionListener?: ConnectionListener,
 ): Promise<Server> {
@@ -44,7 +44,7 @@ export async function listen(
  * what was written and its FIN, and drops what still comes.
  * @throws what 'error' would have told
  */
-export async function close(one: Server | Socket): Promise<void> {
+async function close(one: Server | Socket): Promise<void> {
   if (one instanceof Server) {
     await new Promise<void>((resolve, reject) => {
       one.close((error) => (error ? reject(error) : resolve()))
@@ -57,3 +57,6 @@ export async function close(one: Server | Socket): Promise<void> {
   one.end()
   await closed
 }
+
+/** `net.promises`. */
+export const promises = { connect, listen, close } as const

@@ -106,6 +106,7 @@ import {
   TX_ARENA_SIZE,
   TX_DESC,
 } from './layout'
+import { mtuProbeDue, mtuProbeSent, mtuWanted, packetRoom } from './mtu'
 import { mayLeave, paceDeadline, pacePacket, paceResumes, paceWaits } from './pacer'
 import { take } from './pages'
 import {
@@ -137,6 +138,7 @@ import {
   SENT_AT,
   SENT_BYTES,
   SENT_CONTROL,
+  SENT_IS_MTU_PROBE,
   SENT_MORE,
   SENT_RECORD,
   SENT_STATE,
@@ -207,6 +209,7 @@ import {
   FRAME_STREAM_DATA_BLOCKED,
   INITIAL_SIZE,
   INITIAL_SIZE_FLOOR,
+  INITIALS_LARGE,
   LONG_COOKIE_SIZE,
   LONG_SIZE,
   SHORT_SIZE,
@@ -431,7 +434,7 @@ function finishLong(p: ptr, at: ptr): i32 {
 
 /** Builds the next packet at `p`; gives its size, 0 when nothing is due or may leave. */
 function buildPacket(cn: ptr, path: ptr, p: ptr, now: f64): i32 {
-  const end: ptr = p + r32(path + PATH_PACKET_BYTES) - trailerSize(cn)
+  const end: ptr = p + packetRoom(path) - trailerSize(cn)
   paceResumes(path, now)
   const isAckPending: bool = ackIsPending(path)
   const isAckDue: bool = isAckPending && rf64(path + PATH_ACK_DUE) <= now
@@ -482,6 +485,7 @@ function buildPacket(cn: ptr, path: ptr, p: ptr, now: f64): i32 {
     }
   }
   if (at === p + SHORT_SIZE) return 0
+  if (end - at < STREAM_ROOM) mtuWanted(path)
   const size: i32 = finishShort(cn, path, p, at)
   wf64(entry + SENT_AT, now)
   w32(entry + SENT_BYTES, size)
@@ -492,18 +496,41 @@ function buildPacket(cn: ptr, path: ptr, p: ptr, now: f64): i32 {
   }
   if (at > afterAck) {
     w32(cn + CN_CONTROL, r32(cn + CN_CONTROL) & ~CONTROL_PING)
-    congestionSent(path, entry, now)
-    pacePacket(path, size, now)
-    w8(entry + SENT_STATE, STATE_IN_FLIGHT)
-    add32(path + PATH_IN_FLIGHT, size)
-    add32(path + PATH_IN_FLIGHT_COUNT, 1)
-    wf64(path + PATH_LAST_ELICITING, now)
+    takesOff(path, entry, size, now)
     if (r32(path + PATH_PROBES) > 0) add32(path + PATH_PROBES, -1)
   }
   if (isRetransmission) {
     count(r32(cn + ENDPOINT), COUNT_PACKETS_RETRANSMITTED, 1.0)
     addf64(cn + CN_COUNT_RETRANSMITTED, 1.0)
   }
+  return size
+}
+
+/** A packet that asks for an acknowledgement leaves. */
+function takesOff(path: ptr, entry: ptr, size: i32, now: f64): void {
+  congestionSent(path, entry, now)
+  pacePacket(path, size, now)
+  w8(entry + SENT_STATE, STATE_IN_FLIGHT)
+  add32(path + PATH_IN_FLIGHT, size)
+  add32(path + PATH_IN_FLIGHT_COUNT, 1)
+  wf64(path + PATH_LAST_ELICITING, now)
+}
+
+/** Builds the probe for the packet size that is due; gives its size, 0 when none is or may leave. */
+function buildMtuProbe(cn: ptr, path: ptr, p: ptr, now: f64): i32 {
+  const size: i32 = mtuProbeDue(path, now)
+  if (size === 0 || !mayFly(cn, path, now)) return 0
+  const entry: ptr = nextEntry(path)
+  if (entry === 0) return 0
+  w8(p + SHORT_SIZE, FRAME_PING)
+  const end: ptr = p + size - trailerSize(cn)
+  fill(p + SHORT_SIZE + 1, end - p - SHORT_SIZE - 1)
+  finishShort(cn, path, p, end)
+  wf64(entry + SENT_AT, now)
+  w32(entry + SENT_BYTES, size)
+  w8(entry + SENT_IS_MTU_PROBE, 1)
+  takesOff(path, entry, size, now)
+  mtuProbeSent(path, size)
   return size
 }
 
@@ -529,7 +556,7 @@ function buildHandshake(cn: ptr, p: ptr, now: f64): i32 {
   if (isInitial) {
     const sent: i32 = add32(cn + CN_HANDSHAKE_COUNT, 1)
     // A path that swallows large packets gets smaller ones after two of them.
-    const size: i32 = (sent > 2 ? INITIAL_SIZE_FLOOR : INITIAL_SIZE) - CRC_SIZE
+    const size: i32 = (sent > INITIALS_LARGE ? INITIAL_SIZE_FLOOR : INITIAL_SIZE) - CRC_SIZE
     if (at - p < size) {
       fill(at, size - (at - p))
       at = p + size
@@ -670,6 +697,11 @@ function serve(ep: ptr, cn: ptr, now: f64): bool {
   }
   if (state !== STATE_ESTABLISHED) return false
   keysRenew(cn, path, now)
+  const probe: i32 = buildMtuProbe(cn, path, r32(ep + EP_TRAIN), now)
+  if (probe > 0) {
+    describePacket(ep, cn, path, probe, now)
+    return true
+  }
   if (buildTrain(ep, cn, path, now)) return true
   if (r32(cn + CN_READY) === 0) congestionIdle(path)
   return false

@@ -14,6 +14,7 @@ import {
   CN_COUNT_RETRANSMITTED,
   CN_EMPTY_SINCE,
   CN_FLAGS,
+  CN_HANDSHAKE_COUNT,
   CN_HANDSHAKE_DUE,
   CN_IDLE_TIMEOUT,
   CN_IS_CLIENT,
@@ -65,7 +66,6 @@ import {
   EP_LISTENING,
   EP_NOW,
   EP_OFFLOADED,
-  EP_PACKET_BYTES_MAX,
   EP_STREAM_COUNT,
   endpointEvents,
   endpointFree,
@@ -120,10 +120,12 @@ import {
   RESET_TOKEN_SIZE,
   SCRATCH,
 } from './layout'
+import { mtuInit } from './mtu'
 import { OWNER_QUOTA, OWNER_USED, pagesCount, pagesInit, take } from './pages'
 import {
   PATH_ADDRESS,
   PATH_IN_FLIGHT,
+  PATH_MTU_MOST,
   PATH_PACKET_BYTES,
   PATH_PROBE_COUNT,
   PATH_RTT_MIN,
@@ -156,7 +158,7 @@ import {
   streamFinish as finish,
   streamReserve as reserve,
 } from './stream-send'
-import { MESSAGE_SIZE_MAX, PACKET_SIZE_MIN } from './wire'
+import { INITIAL_SIZE_FLOOR, INITIALS_LARGE, MESSAGE_SIZE_MAX, PACKET_SIZE_MIN } from './wire'
 
 export { open as aeadOpen, seal as aeadSeal } from './aead'
 export * from './control'
@@ -366,7 +368,6 @@ export function connectionMessage(cn: ptr): i32 {
 
 /** What the peer told about itself, from the PEER_… values in PARAMS. */
 function setPeer(cn: ptr): void {
-  const ep: ptr = r32(cn + ENDPOINT)
   const path: ptr = r32(cn + CN_PATHS)
   wf64(cn + CN_PEER_STREAM_WINDOW, clamp(PEER_STREAM_WINDOW, 0.0, 9007199254740991.0))
   wf64(cn + CN_LIMIT_OUT, clamp(PEER_CONNECTION_WINDOW, 0.0, 9007199254740991.0))
@@ -376,10 +377,7 @@ function setPeer(cn: ptr): void {
   // RFC 9000 §10.1: the shorter of both idle limits counts.
   wf64(cn + CN_IDLE_TIMEOUT, minf(rf64(cn + CN_IDLE_TIMEOUT), clamp(PEER_IDLE_TIMEOUT, 1e6, 4e15)))
   const packet: i32 = i32(clamp(PEER_PACKET_BYTES_MAX, 548.0, 65507.0))
-  w32(
-    path + PATH_PACKET_BYTES,
-    mini(mini(packet, r32(path + PATH_PACKET_BYTES)), r32(ep + EP_PACKET_BYTES_MAX)),
-  )
+  mtuInit(path, mini(packet, r32(path + PATH_MTU_MOST)))
 }
 
 function clamp(index: i32, least: f64, most: f64): f64 {
@@ -443,6 +441,11 @@ export function connectionEstablish(cn: ptr, now: f64, messageLength: i32): bool
   dropMessage(cn, CN_MESSAGE_IN)
   dropMessage(cn, CN_MESSAGE_OUT)
   setPeer(cn)
+  // Only a first packet of the least size was answered: more may not arrive.
+  const path: ptr = r32(cn + CN_PATHS)
+  if (r32(cn + CN_HANDSHAKE_COUNT) > INITIALS_LARGE) {
+    w32(path + PATH_PACKET_BYTES, mini(r32(path + PATH_PACKET_BYTES), INITIAL_SIZE_FLOOR))
+  }
   setState(cn, STATE_ESTABLISHED)
   wf64(cn + CN_LAST_HEARD, now)
   sampleHandshake(cn, r32(cn + CN_PATHS), now)
@@ -509,6 +512,13 @@ export function connectionKeepAlive(cn: ptr, micros: f64): void {
   if (!isA(cn, TAG_CONNECTION)) return
   wf64(cn + CN_KEEP_ALIVE, minf(maxf(micros, 0.0), 4e15))
   wantSend(cn)
+}
+
+/** Nothing larger than `bytes` leaves for the peer from now on: the host knows the interface. */
+export function connectionPacketMax(cn: ptr, bytes: i32): void {
+  if (!isA(cn, TAG_CONNECTION) || r32(cn + CN_PATHS) === 0) return
+  const path: ptr = r32(cn + CN_PATHS)
+  mtuInit(path, mini(maxi(bytes, PACKET_SIZE_MIN), r32(path + PATH_MTU_MOST)))
 }
 
 /** Copies the peer's address to PARAMS_ADDRESS. */

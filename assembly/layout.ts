@@ -265,7 +265,10 @@ export const COUNT_RETRIES_SENT: i32 = 31
 export const COUNT_DROPPED_RATE: i32 = 32
 /** Packets that no key opens. */
 export const COUNT_DROPPED_FORGED: i32 = 33
-export const COUNTERS: i32 = 34
+/** Probes for the packet size, and paths found to carry less than before. */
+export const COUNT_MTU_PROBES: i32 = 34
+export const COUNT_MTU_SHRUNK: i32 = 35
+export const COUNTERS: i32 = 36
 
 // ── Gauges of an endpoint, f64 in PARAMS ─────────────────────────────────────────────────────────
 

@@ -81,7 +81,21 @@ export const PATH_LARGEST_BEFORE: i32 = 368
 export const PATH_EPISODE_BEFORE: i32 = 376
 /** State of the controller. */
 export const PATH_MODEL: i32 = 384
-const PATH_SIZE: i32 = 640
+/** Search for the packet size (mtu.ts): the largest that may be tried, the smallest that failed. */
+export const PATH_MTU_MOST: i32 = 640
+export const PATH_MTU_BAD: i32 = 644
+/** Size of the probe on its way, 0: none; what its losses count; when to go on. */
+export const PATH_MTU_PROBE: i32 = 648
+export const PATH_MTU_MISSES: i32 = 652
+export const PATH_MTU_AT: i32 = 656
+/** Largest number of a large packet that arrived; large packets lost since. */
+export const PATH_MTU_BIG_ACKED: i32 = 664
+export const PATH_MTU_BIG_LOST: i32 = 672
+/** Packets leave full: larger ones would be of use. */
+export const PATH_MTU_IS_WANTED: i32 = 676
+/** How long after this search the next one begins. */
+export const PATH_MTU_INTERVAL: i32 = 680
+const PATH_SIZE: i32 = 688
 
 // ── Sent packets ─────────────────────────────────────────────────────────────────────────────────
 
@@ -91,6 +105,8 @@ export const SENT_BYTES: i32 = 8
 export const SENT_STATE: i32 = 12
 /** Whether the application limited the rate when it left, one byte. */
 export const SENT_IS_LIMITED: i32 = 13
+/** Whether it only finds out how large packets may be, one byte. */
+export const SENT_IS_MTU_PROBE: i32 = 14
 /** What it carried: one part of a stream here, further ones in a chain of records. */
 export const SENT_RECORD: i32 = 16
 /** Bytes that had arrived when it left (the low 32 bits of PATH_DELIVERED). */

@@ -49,6 +49,8 @@ export const COOKIE_SIZE: i32 = 8
 export const INITIAL_SIZE: i32 = 1200
 /** Padding after two unanswered first packets: what a 576-byte link carries. */
 export const INITIAL_SIZE_FLOOR: i32 = 548
+/** How many are padded to INITIAL_SIZE. */
+export const INITIALS_LARGE: i32 = 2
 /** Longest handshake message: it fits a first packet, and half-open connections cost little. */
 export const MESSAGE_SIZE_MAX: i32 = 1100
 /** Smallest packet size that a connection may be configured for. */

@@ -68,6 +68,8 @@ interface Late extends Waiting {
 /** How bad the network and the host are for a while. */
 interface Mood {
   readonly lossRate: number
+  /** Larger datagrams are lost. */
+  readonly bytesMax: number
   readonly duplicateRate: number
   readonly mutateRate: number
   readonly reorderRate: number
@@ -127,6 +129,7 @@ const HANDLE_CALLS: readonly (readonly [name: string, numbers: number])[] = [
   ['connectionLose', 1],
   ['connectionRelease', 0],
   ['connectionAddress', 0],
+  ['connectionPacketMax', 1],
   ['connectionFigures', 0],
   ['connectionAnswer', 4],
   ['connectionPeerToken', 0],
@@ -246,7 +249,7 @@ export class RandomCalls {
 
   private transmit(fromPort: number, to: Endpoint, bytes: Uint8Array): void {
     const { random, mood } = this
-    if (random.chance(mood.lossRate)) return
+    if (bytes.length > mood.bytesMax || random.chance(mood.lossRate)) return
     if (random.chance(mood.reorderRate / 3)) {
       this.late.push({ bytes, fromPort, to, at: this.now + random.below(1_500_000) })
       return
@@ -441,8 +444,10 @@ export class RandomCalls {
     const kind = random.below(4)
     if (kind === 0) this.call('connectionClose', handle, this.now, random.below(20))
     else if (kind === 1) this.call('connectionRelease', handle)
-    else if (kind === 2) this.call('connectionKeepAlive', handle, random.below(60e6))
-    else this.call('connectionFigures', handle)
+    else if (kind === 2) {
+      this.call('connectionKeepAlive', handle, random.below(60e6))
+      this.call('connectionPacketMax', handle, random.between(1200, 65_507))
+    } else this.call('connectionFigures', handle)
   }
 
   private useStream(): void {
@@ -670,6 +675,7 @@ export class RandomCalls {
     const isBad = step > 0 && random.chance(0.4)
     return {
       lossRate: isBad ? random.pick([0, 0.1, 0.5, 1]) : 0.01,
+      bytesMax: random.pick([548, 1200, 1472, 65_507]),
       duplicateRate: isBad ? random.pick([0, 0.3]) : 0.01,
       mutateRate: isBad ? random.pick([0.01, 0.05, 0.5]) : 0.001,
       reorderRate: isBad ? random.pick([0.1, 0.7]) : 0.03,

@@ -34,6 +34,8 @@ export const COUNTER_NAMES = [
   'retriesSent',
   'droppedRate',
   'droppedForged',
+  'mtuProbes',
+  'mtuShrunk',
 ] as const
 
 export type CounterName = (typeof COUNTER_NAMES)[number]

@@ -96,6 +96,11 @@ export interface EndpointSetup {
    * the core does them.
    */
   readonly runJobs?: ((count: number) => void) | undefined
+  /**
+   * Largest packet that may be sent towards an address, as far as the driver knows; asked once for
+   * each connection. Default: what is found out by probing.
+   */
+  readonly packetBytesTo?: ((address: string) => number) | undefined
 }
 
 /** Who asks to be let in. */
@@ -191,6 +196,7 @@ export class Endpoint implements DatagramPort {
   private security: EndpointSecurity
   private key: NodeKey | undefined
   private readonly runJobs: ((count: number) => void) | undefined
+  private readonly packetBytesTo: ((address: string) => number) | undefined
   private handle: Handle
   private nowMicros: Micros
   private nextTag = 1
@@ -207,6 +213,7 @@ export class Endpoint implements DatagramPort {
     this.options = resolveEndpointOptions(setup.options)
     this.addresses = setup.addresses ?? new AddressBook()
     this.runJobs = setup.runJobs
+    this.packetBytesTo = setup.packetBytesTo
     this.nowMicros = setup.now
     this.security = setup.security ?? {}
     this.key = this.security.nodeKey
@@ -295,12 +302,13 @@ export class Endpoint implements DatagramPort {
       this.handle,
       now,
       to.socketIndex,
-      options.packetBytes ?? this.firstPacketBytes(to.address),
+      options.packetBytes ?? this.options.packetBytesStart,
       ...halves(local),
       ...halves(original),
       message.length,
     )
     if (handle === 0) return undefined
+    this.limitPackets(handle, to.address)
     const connection = new Connection(this, core, handle, to, true)
     connection.owner = owner
     connection.handshake = handshake
@@ -696,11 +704,11 @@ export class Endpoint implements DatagramPort {
     const message = handshake.answer(local)
     core.setScratch(message)
     this.setPeer(handshake.peerParameters)
-    const packetBytes = this.firstPacketBytes(connection.remote.address)
+    this.limitPackets(connection.coreHandle, connection.remote.address)
     const isAnswered = core.exports.connectionAnswer(
       connection.coreHandle,
       ...halves(local),
-      packetBytes,
+      this.options.packetBytesStart,
       message.length,
     )
     if (isAnswered !== 0) return true
@@ -768,11 +776,10 @@ export class Endpoint implements DatagramPort {
     this.owner.handshakeFailed?.({ address, code })
   }
 
-  /** The loopback interface carries any packet; elsewhere the way is not known. */
-  private firstPacketBytes(address: string): number {
-    const { packetBytesMax, packetBytesStart } = this.options
-    const isLoopback = /^(::ffff:)?127\.|^::1$/.test(address)
-    return isLoopback ? packetBytesMax : Math.min(packetBytesStart, packetBytesMax)
+  /** Tells the core what the interface on the way to the peer carries, where that is known. */
+  private limitPackets(handle: Handle, address: string): void {
+    const most = this.packetBytesTo?.(address)
+    if (most !== undefined) this.core.exports.connectionPacketMax(handle, most)
   }
 
   private setPeer(parameters: TransportParameters): void {

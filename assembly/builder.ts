@@ -106,6 +106,7 @@ import {
   TX_ARENA_SIZE,
   TX_DESC,
 } from './layout'
+import { challengeDeadline, challengeIsDue, challengeSent } from './migration'
 import { mtuProbeDue, mtuProbeSent, mtuWanted, packetRoom } from './mtu'
 import { mayLeave, paceDeadline, pacePacket, paceResumes, paceWaits } from './pacer'
 import { take } from './pages'
@@ -114,11 +115,19 @@ import {
   nextEntry,
   PATH_ACK_DUE,
   PATH_ADDRESS,
+  PATH_ANSWER,
+  PATH_ANSWER_ADDRESS,
+  PATH_ANSWER_SOCKET,
+  PATH_CHALLENGE,
+  PATH_EXPECT_AT,
   PATH_IN_FLIGHT,
   PATH_IN_FLIGHT_COUNT,
+  PATH_IS_ANSWER_DUE,
   PATH_LARGEST_RECEIVED,
   PATH_LARGEST_RECEIVED_AT,
   PATH_LAST_ELICITING,
+  PATH_NEW_ADDRESS,
+  PATH_NEW_SOCKET,
   PATH_NEXT,
   PATH_NUMBER,
   PATH_PACE_WAITS,
@@ -191,6 +200,7 @@ import {
 } from './stream'
 import { firstLost, lostWasSent, tellBlocked } from './stream-send'
 import {
+  CHALLENGE_SIZE,
   COOKIE_SIZE,
   CRC_SIZE,
   FRAME_ACCEPT,
@@ -201,6 +211,8 @@ import {
   FRAME_MAX_STREAM_DATA,
   FRAME_MAX_STREAMS,
   FRAME_OPEN,
+  FRAME_PATH_CHALLENGE,
+  FRAME_PATH_RESPONSE,
   FRAME_PING,
   FRAME_REFUSE,
   FRAME_RESET,
@@ -534,6 +546,35 @@ function buildMtuProbe(cn: ptr, path: ptr, p: ptr, now: f64): i32 {
   return size
 }
 
+/** Builds a packet of eight bytes to or from somewhere else; gives its size, 0: no memory. */
+function buildEcho(cn: ptr, path: ptr, p: ptr, type: i32, data: ptr): i32 {
+  // Nobody waits for it to be acknowledged.
+  if (nextEntry(path) === 0) return 0
+  w8(p + SHORT_SIZE, type)
+  copy(p + SHORT_SIZE + 1, data, CHALLENGE_SIZE)
+  return finishShort(cn, path, p, p + SHORT_SIZE + 1 + CHALLENGE_SIZE)
+}
+
+/** Asks, and answers, whether somebody is where packets came from. */
+function sayWhere(ep: ptr, cn: ptr, path: ptr, now: f64): void {
+  if (r32(path + PATH_IS_ANSWER_DUE) !== 0) {
+    w32(path + PATH_IS_ANSWER_DUE, 0)
+    const p: ptr = r32(ep + EP_TRAIN)
+    const size: i32 = buildEcho(cn, path, p, FRAME_PATH_RESPONSE, path + PATH_ANSWER)
+    const to: ptr = path + PATH_ANSWER_ADDRESS
+    if (size > 0) describe(ep, p, size, 0, r32(path + PATH_ANSWER_SOCKET), to)
+    if (size > 0) sentPackets(ep, cn, 1, size, now)
+  }
+  if (challengeIsDue(path, SHORT_SIZE + 1 + CHALLENGE_SIZE + trailerSize(cn))) {
+    const p: ptr = r32(ep + EP_TRAIN)
+    const size: i32 = buildEcho(cn, path, p, FRAME_PATH_CHALLENGE, path + PATH_CHALLENGE)
+    if (size === 0) return
+    describe(ep, p, size, 0, r32(path + PATH_NEW_SOCKET), path + PATH_NEW_ADDRESS)
+    sentPackets(ep, cn, 1, size, now)
+    challengeSent(cn, path, size, now)
+  }
+}
+
 /** Builds the handshake message that is due; gives the packet's size. */
 function buildHandshake(cn: ptr, p: ptr, now: f64): i32 {
   w32(cn + CN_FLAGS, r32(cn + CN_FLAGS) & ~CN_SAY_HANDSHAKE)
@@ -697,6 +738,7 @@ function serve(ep: ptr, cn: ptr, now: f64): bool {
   }
   if (state !== STATE_ESTABLISHED) return false
   keysRenew(cn, path, now)
+  sayWhere(ep, cn, path, now)
   const probe: i32 = buildMtuProbe(cn, path, r32(ep + EP_TRAIN), now)
   if (probe > 0) {
     describePacket(ep, cn, path, probe, now)
@@ -738,6 +780,7 @@ export function nextDeadline(cn: ptr): f64 {
       due = minf(due, maxf(rf64(cn + CN_LAST_SENT), rf64(cn + CN_LAST_HEARD)) + keepAlive)
     }
     due = minf(due, blockedDeadline(cn, path))
+    due = minf(due, minf(challengeDeadline(path), rf64(path + PATH_EXPECT_AT)))
   }
   return minf(minf(due, rf64(cn + CN_RETRY_AT)), emptyDeadline(cn))
 }

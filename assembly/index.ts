@@ -110,6 +110,7 @@ import {
   MEMORY_BYTES_MIN,
   PARAMS,
   PARAMS_ADDRESS,
+  PARAMS_SOCKET,
   PEER_ACK_DELAY,
   PEER_BURST_BYTES,
   PEER_CONNECTION_WINDOW,
@@ -120,6 +121,7 @@ import {
   RESET_TOKEN_SIZE,
   SCRATCH,
 } from './layout'
+import { changeSocket } from './migration'
 import { mtuInit } from './mtu'
 import { OWNER_QUOTA, OWNER_USED, pagesCount, pagesInit, take } from './pages'
 import {
@@ -131,6 +133,7 @@ import {
   PATH_RTT_MIN,
   PATH_RTT_SMOOTHED,
   PATH_RTT_VARIANCE,
+  PATH_SOCKET,
 } from './path'
 import { copy, fill, maxf, maxi, minf, mini, type ptr, r32, rf64, w32, wf64 } from './prelude'
 import { sampleHandshake } from './recovery'
@@ -521,9 +524,19 @@ export function connectionPacketMax(cn: ptr, bytes: i32): void {
   mtuInit(path, mini(maxi(bytes, PACKET_SIZE_MIN), r32(path + PATH_MTU_MOST)))
 }
 
-/** Copies the peer's address to PARAMS_ADDRESS. */
+/** The connection leaves through another socket of ours from now on. */
+export function connectionSocket(cn: ptr, now: f64, socket: i32): void {
+  if (!isA(cn, TAG_CONNECTION) || r32(cn + CN_PATHS) === 0) return
+  const path: ptr = r32(cn + CN_PATHS)
+  wf64(r32(cn + ENDPOINT) + EP_NOW, now)
+  if (r32(cn + CN_STATE) === STATE_ESTABLISHED) changeSocket(cn, path, socket, now)
+  else w32(path + PATH_SOCKET, socket)
+}
+
+/** Copies the peer's address to PARAMS_ADDRESS, and the number of our socket to PARAMS_SOCKET. */
 export function connectionAddress(cn: ptr): void {
   if (!isA(cn, TAG_CONNECTION) || r32(cn + CN_PATHS) === 0) return
+  w32(PARAMS_SOCKET, r32(r32(cn + CN_PATHS) + PATH_SOCKET))
   copy(PARAMS_ADDRESS, r32(cn + CN_PATHS) + PATH_ADDRESS, ADDRESS_SIZE)
 }
 

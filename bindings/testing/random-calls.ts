@@ -51,6 +51,8 @@ interface Endpoint {
   /** What it tells its peers about itself, PEER_… */
   readonly parameters: readonly number[]
   readonly port: number
+  /** Where a NAT makes it appear to be: ALIASES more than its port, or none. */
+  alias: number
   inbox: Waiting[]
 }
 
@@ -82,6 +84,8 @@ const INITIATOR = 0
 const RESPONDER = 1
 
 const ENDPOINTS_MAX = 4
+/** Ports are below this; the same port plus this leads to the same endpoint. */
+const ALIASES = 30_000
 const INBOX_MAX = 300
 const HANDLES_MAX = 300
 
@@ -202,7 +206,8 @@ export class RandomCalls {
     else if (kind < 54) this.passTime()
     else if (kind < 57) this.connect()
     else if (kind < 58) this.endConnection()
-    else if (kind < 98) this.useStream()
+    else if (kind < 97) this.useStream()
+    else if (kind < 98) this.rebind()
     else if (kind < 99) this.look()
     else this.replaceEndpoint()
   }
@@ -235,11 +240,11 @@ export class RandomCalls {
       const length = reference.i32[words + (DESC_LENGTH >> 2)] as number
       const segment = reference.i32[words + (DESC_SEGMENT >> 2)] as number
       const port = (reference.i32[words + (DESC_PORT >> 2)] as number) & 0xffff
-      const to = this.endpoints.find((candidate) => candidate.port === port)
+      const to = this.endpoints.find((candidate) => candidate.port === port % ALIASES)
       const size = segment === 0 ? length : segment
       for (let at = start; to !== undefined && at < start + length; at += size) {
         this.transmit(
-          endpoint.port,
+          endpoint.port + endpoint.alias,
           to,
           reference.u8.slice(at, Math.min(at + size, start + length)),
         )
@@ -450,6 +455,15 @@ export class RandomCalls {
     } else this.call('connectionFigures', handle)
   }
 
+  /** A NAT forgets what it knew, or a socket is replaced. */
+  private rebind(): void {
+    const { random } = this
+    const endpoint = random.pick(this.endpoints)
+    if (random.chance(0.3)) endpoint.alias = endpoint.alias === 0 ? ALIASES : 0
+    if (this.connections.length === 0) return
+    this.call('connectionSocket', random.pick(this.connections), this.now, random.below(3))
+  }
+
   private useStream(): void {
     const { random } = this
     if (this.streams.length === 0 || random.chance(0.08)) {
@@ -564,8 +578,8 @@ export class RandomCalls {
     this.lockstep.write(this.drawBytes(32), SCRATCH)
     const handle = this.number('endpointCreate', this.now)
     if (handle === 0) return
-    this.endpoints.push({ handle, parameters, port: this.nextPort, inbox: [] })
-    this.nextPort = (this.nextPort % 60_000) + 1
+    this.endpoints.push({ handle, parameters, port: this.nextPort, alias: 0, inbox: [] })
+    this.nextPort = (this.nextPort % (ALIASES - 1)) + 1
   }
 
   private replaceEndpoint(): void {
@@ -643,6 +657,7 @@ export class RandomCalls {
     else if (kind === 6) this.call('ingestApply', handle, this.now)
     else if (kind === 7) this.call('ingestMore', handle, this.now)
     else if (kind === 8) this.call('connectionProtect', handle, this.now, random.below(3))
+    else if (random.chance(0.5)) this.call('connectionSocket', handle, this.now, this.drawNumber())
     else {
       const numbers = Array.from({ length: 7 }, () => this.drawNumber())
       const opened = this.number('connectionOpen', handle, this.now, ...numbers)
@@ -675,7 +690,7 @@ export class RandomCalls {
     const isBad = step > 0 && random.chance(0.4)
     return {
       lossRate: isBad ? random.pick([0, 0.1, 0.5, 1]) : 0.01,
-      bytesMax: random.pick([548, 1200, 1472, 65_507]),
+      bytesMax: random.pick([1472, 65_507, 65_507, 65_507, isBad ? 548 : 65_507]),
       duplicateRate: isBad ? random.pick([0, 0.3]) : 0.01,
       mutateRate: isBad ? random.pick([0.01, 0.05, 0.5]) : 0.001,
       reorderRate: isBad ? random.pick([0.1, 0.7]) : 0.03,

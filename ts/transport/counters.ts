@@ -36,6 +36,8 @@ export const COUNTER_NAMES = [
   'droppedForged',
   'mtuProbes',
   'mtuShrunk',
+  'challenges',
+  'moves',
 ] as const
 
 export type CounterName = (typeof COUNTER_NAMES)[number]

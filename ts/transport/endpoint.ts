@@ -30,6 +30,7 @@ import {
   CONNECTION_CLOSED,
   CONNECTION_CONFIRMED,
   CONNECTION_HANDSHAKE,
+  CONNECTION_MOVED,
   CONNECTION_SILENT,
   type Core,
   DESC_ADDRESS,
@@ -53,6 +54,7 @@ import {
   type Handle,
   KIND_CONNECTION,
   PARAMS_ADDRESS,
+  PARAMS_SOCKET,
   PEER_ACK_DELAY,
   PEER_BURST_BYTES,
   PEER_CONNECTION_WINDOW,
@@ -602,11 +604,27 @@ export class Endpoint implements DatagramPort {
       return
     }
     if ((bits & CONNECTION_SILENT) !== 0) connection.owner?.silent?.()
+    if ((bits & CONNECTION_MOVED) !== 0) this.handleMove(connection)
     if ((bits & CONNECTION_HANDSHAKE) !== 0) this.handleMessage(connection)
     if ((bits & CONNECTION_CONFIRMED) !== 0) {
       connection.handleOpened()
       this.owner.connection?.(connection)
     }
+  }
+
+  /** The peer was found to be somewhere else. */
+  private handleMove(connection: Connection): void {
+    const remote = this.addressOf(connection.coreHandle)
+    this.limitPackets(connection.coreHandle, remote.address)
+    connection.handleMoved(remote)
+  }
+
+  private addressOf(handle: Handle): DatagramAddress {
+    const { core } = this
+    core.exports.connectionAddress(handle)
+    const socketIndex = core.i32[PARAMS_SOCKET >> 2] as number
+    const { address, port } = this.addresses.unpack(core.i32, PARAMS_ADDRESS >> 2)
+    return { socketIndex, address, port }
   }
 
   // ── Handshakes ─────────────────────────────────────────────────────────────────────────────────
@@ -669,9 +687,7 @@ export class Endpoint implements DatagramPort {
       return
     }
     if ((bits & CONNECTION_HANDSHAKE) === 0) return
-    core.exports.connectionAddress(handle)
-    const { address, port } = this.addresses.unpack(core.i32, PARAMS_ADDRESS >> 2)
-    const connection = new Connection(this, core, handle, { socketIndex: 0, address, port }, false)
+    const connection = new Connection(this, core, handle, this.addressOf(handle), false)
     this.remember(handle, connection)
     const message = this.message(handle)
     core.exports.connectionIds(handle)

@@ -106,6 +106,8 @@ import {
   TX_ARENA_SIZE,
   TX_DESC,
 } from './layout'
+import { challengeDeadline, challengeIsDue, challengeSent } from './migration'
+import { mtuProbeDue, mtuProbeSent, mtuWanted, packetRoom } from './mtu'
 import { mayLeave, paceDeadline, pacePacket, paceResumes, paceWaits } from './pacer'
 import { take } from './pages'
 import {
@@ -113,11 +115,19 @@ import {
   nextEntry,
   PATH_ACK_DUE,
   PATH_ADDRESS,
+  PATH_ANSWER,
+  PATH_ANSWER_ADDRESS,
+  PATH_ANSWER_SOCKET,
+  PATH_CHALLENGE,
+  PATH_EXPECT_AT,
   PATH_IN_FLIGHT,
   PATH_IN_FLIGHT_COUNT,
+  PATH_IS_ANSWER_DUE,
   PATH_LARGEST_RECEIVED,
   PATH_LARGEST_RECEIVED_AT,
   PATH_LAST_ELICITING,
+  PATH_NEW_ADDRESS,
+  PATH_NEW_SOCKET,
   PATH_NEXT,
   PATH_NUMBER,
   PATH_PACE_WAITS,
@@ -137,6 +147,7 @@ import {
   SENT_AT,
   SENT_BYTES,
   SENT_CONTROL,
+  SENT_IS_MTU_PROBE,
   SENT_MORE,
   SENT_RECORD,
   SENT_STATE,
@@ -189,6 +200,7 @@ import {
 } from './stream'
 import { firstLost, lostWasSent, tellBlocked } from './stream-send'
 import {
+  CHALLENGE_SIZE,
   COOKIE_SIZE,
   CRC_SIZE,
   FRAME_ACCEPT,
@@ -199,6 +211,8 @@ import {
   FRAME_MAX_STREAM_DATA,
   FRAME_MAX_STREAMS,
   FRAME_OPEN,
+  FRAME_PATH_CHALLENGE,
+  FRAME_PATH_RESPONSE,
   FRAME_PING,
   FRAME_REFUSE,
   FRAME_RESET,
@@ -207,6 +221,7 @@ import {
   FRAME_STREAM_DATA_BLOCKED,
   INITIAL_SIZE,
   INITIAL_SIZE_FLOOR,
+  INITIALS_LARGE,
   LONG_COOKIE_SIZE,
   LONG_SIZE,
   SHORT_SIZE,
@@ -431,7 +446,7 @@ function finishLong(p: ptr, at: ptr): i32 {
 
 /** Builds the next packet at `p`; gives its size, 0 when nothing is due or may leave. */
 function buildPacket(cn: ptr, path: ptr, p: ptr, now: f64): i32 {
-  const end: ptr = p + r32(path + PATH_PACKET_BYTES) - trailerSize(cn)
+  const end: ptr = p + packetRoom(path) - trailerSize(cn)
   paceResumes(path, now)
   const isAckPending: bool = ackIsPending(path)
   const isAckDue: bool = isAckPending && rf64(path + PATH_ACK_DUE) <= now
@@ -482,6 +497,7 @@ function buildPacket(cn: ptr, path: ptr, p: ptr, now: f64): i32 {
     }
   }
   if (at === p + SHORT_SIZE) return 0
+  if (end - at < STREAM_ROOM) mtuWanted(path)
   const size: i32 = finishShort(cn, path, p, at)
   wf64(entry + SENT_AT, now)
   w32(entry + SENT_BYTES, size)
@@ -492,12 +508,7 @@ function buildPacket(cn: ptr, path: ptr, p: ptr, now: f64): i32 {
   }
   if (at > afterAck) {
     w32(cn + CN_CONTROL, r32(cn + CN_CONTROL) & ~CONTROL_PING)
-    congestionSent(path, entry, now)
-    pacePacket(path, size, now)
-    w8(entry + SENT_STATE, STATE_IN_FLIGHT)
-    add32(path + PATH_IN_FLIGHT, size)
-    add32(path + PATH_IN_FLIGHT_COUNT, 1)
-    wf64(path + PATH_LAST_ELICITING, now)
+    takesOff(path, entry, size, now)
     if (r32(path + PATH_PROBES) > 0) add32(path + PATH_PROBES, -1)
   }
   if (isRetransmission) {
@@ -505,6 +516,63 @@ function buildPacket(cn: ptr, path: ptr, p: ptr, now: f64): i32 {
     addf64(cn + CN_COUNT_RETRANSMITTED, 1.0)
   }
   return size
+}
+
+/** A packet that asks for an acknowledgement leaves. */
+function takesOff(path: ptr, entry: ptr, size: i32, now: f64): void {
+  congestionSent(path, entry, now)
+  pacePacket(path, size, now)
+  w8(entry + SENT_STATE, STATE_IN_FLIGHT)
+  add32(path + PATH_IN_FLIGHT, size)
+  add32(path + PATH_IN_FLIGHT_COUNT, 1)
+  wf64(path + PATH_LAST_ELICITING, now)
+}
+
+/** Builds the probe for the packet size that is due; gives its size, 0 when none is or may leave. */
+function buildMtuProbe(cn: ptr, path: ptr, p: ptr, now: f64): i32 {
+  const size: i32 = mtuProbeDue(path, now)
+  if (size === 0 || !mayFly(cn, path, now)) return 0
+  const entry: ptr = nextEntry(path)
+  if (entry === 0) return 0
+  w8(p + SHORT_SIZE, FRAME_PING)
+  const end: ptr = p + size - trailerSize(cn)
+  fill(p + SHORT_SIZE + 1, end - p - SHORT_SIZE - 1)
+  finishShort(cn, path, p, end)
+  wf64(entry + SENT_AT, now)
+  w32(entry + SENT_BYTES, size)
+  w8(entry + SENT_IS_MTU_PROBE, 1)
+  takesOff(path, entry, size, now)
+  mtuProbeSent(path, size)
+  return size
+}
+
+/** Builds a packet of eight bytes to or from somewhere else; gives its size, 0: no memory. */
+function buildEcho(cn: ptr, path: ptr, p: ptr, type: i32, data: ptr): i32 {
+  // Nobody waits for it to be acknowledged.
+  if (nextEntry(path) === 0) return 0
+  w8(p + SHORT_SIZE, type)
+  copy(p + SHORT_SIZE + 1, data, CHALLENGE_SIZE)
+  return finishShort(cn, path, p, p + SHORT_SIZE + 1 + CHALLENGE_SIZE)
+}
+
+/** Asks, and answers, whether somebody is where packets came from. */
+function sayWhere(ep: ptr, cn: ptr, path: ptr, now: f64): void {
+  if (r32(path + PATH_IS_ANSWER_DUE) !== 0) {
+    w32(path + PATH_IS_ANSWER_DUE, 0)
+    const p: ptr = r32(ep + EP_TRAIN)
+    const size: i32 = buildEcho(cn, path, p, FRAME_PATH_RESPONSE, path + PATH_ANSWER)
+    const to: ptr = path + PATH_ANSWER_ADDRESS
+    if (size > 0) describe(ep, p, size, 0, r32(path + PATH_ANSWER_SOCKET), to)
+    if (size > 0) sentPackets(ep, cn, 1, size, now)
+  }
+  if (challengeIsDue(path, SHORT_SIZE + 1 + CHALLENGE_SIZE + trailerSize(cn))) {
+    const p: ptr = r32(ep + EP_TRAIN)
+    const size: i32 = buildEcho(cn, path, p, FRAME_PATH_CHALLENGE, path + PATH_CHALLENGE)
+    if (size === 0) return
+    describe(ep, p, size, 0, r32(path + PATH_NEW_SOCKET), path + PATH_NEW_ADDRESS)
+    sentPackets(ep, cn, 1, size, now)
+    challengeSent(cn, path, size, now)
+  }
 }
 
 /** Builds the handshake message that is due; gives the packet's size. */
@@ -529,7 +597,7 @@ function buildHandshake(cn: ptr, p: ptr, now: f64): i32 {
   if (isInitial) {
     const sent: i32 = add32(cn + CN_HANDSHAKE_COUNT, 1)
     // A path that swallows large packets gets smaller ones after two of them.
-    const size: i32 = (sent > 2 ? INITIAL_SIZE_FLOOR : INITIAL_SIZE) - CRC_SIZE
+    const size: i32 = (sent > INITIALS_LARGE ? INITIAL_SIZE_FLOOR : INITIAL_SIZE) - CRC_SIZE
     if (at - p < size) {
       fill(at, size - (at - p))
       at = p + size
@@ -670,6 +738,12 @@ function serve(ep: ptr, cn: ptr, now: f64): bool {
   }
   if (state !== STATE_ESTABLISHED) return false
   keysRenew(cn, path, now)
+  sayWhere(ep, cn, path, now)
+  const probe: i32 = buildMtuProbe(cn, path, r32(ep + EP_TRAIN), now)
+  if (probe > 0) {
+    describePacket(ep, cn, path, probe, now)
+    return true
+  }
   if (buildTrain(ep, cn, path, now)) return true
   if (r32(cn + CN_READY) === 0) congestionIdle(path)
   return false
@@ -706,6 +780,7 @@ export function nextDeadline(cn: ptr): f64 {
       due = minf(due, maxf(rf64(cn + CN_LAST_SENT), rf64(cn + CN_LAST_HEARD)) + keepAlive)
     }
     due = minf(due, blockedDeadline(cn, path))
+    due = minf(due, minf(challengeDeadline(path), rf64(path + PATH_EXPECT_AT)))
   }
   return minf(minf(due, rf64(cn + CN_RETRY_AT)), emptyDeadline(cn))
 }

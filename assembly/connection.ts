@@ -31,6 +31,7 @@ import {
 } from './endpoint'
 import { keysFree } from './keys'
 import { CONNECTION_CLOSED, COUNT_CONNECTIONS_CLOSED } from './layout'
+import { mtuInit } from './mtu'
 import { give, OWNER_PARENT, OWNER_QUOTA, take } from './pages'
 import {
   PATH_IN_FLIGHT_COUNT,
@@ -41,7 +42,7 @@ import {
   pathCreate,
   pathFree,
 } from './path'
-import { add32, fill, maxf, minf, mini, type ptr, r32, rf64, w32, wf64 } from './prelude'
+import { add32, fill, maxf, minf, type ptr, r32, rf64, w32, wf64 } from './prelude'
 import { rangesClear } from './ranges'
 import { tableAdd, tableFind, tableRemove } from './table'
 import { TIMER_DUE, timerClear, timerIsSet, timerSet } from './wheel'
@@ -209,18 +210,13 @@ export function connectionCreate(
   wf64(cn + CN_WINDOW_AT, now)
   w32(cn + CN_STREAMS_IN, r32(ep + EP_STREAMS_MAX))
   w32(cn + CN_NEXT_STREAM, (flags & CN_IS_CLIENT) !== 0 ? 0 : 1)
-  const path: ptr = pathCreate(
-    cn,
-    0,
-    socket,
-    address,
-    mini(packetBytes, r32(ep + EP_PACKET_BYTES_MAX)),
-  )
+  const path: ptr = pathCreate(cn, 0, socket, address, packetBytes)
   if (path === 0) {
     give(ep, cn, CN_SIZE)
     return 0
   }
   congestionInit(path, r32(ep + EP_CONGESTION))
+  mtuInit(path, r32(ep + EP_PACKET_BYTES_MAX))
   w32(cn + CN_PATHS, path)
   const first: ptr = r32(ep + EP_CONNECTIONS)
   w32(cn + CN_NEXT, first)

@@ -29,9 +29,11 @@ import {
 import { EP_NOW, EP_WHEEL } from './endpoint'
 import { fail } from './ingest'
 import { CODE_CLOSED, CODE_CONNECT_TIMEOUT, CODE_IDLE_TIMEOUT } from './layout'
+import { challengeDeadline, challengeExpired } from './migration'
 import { paceDeadline } from './pacer'
 import {
   PATH_ACK_DUE,
+  PATH_EXPECT_AT,
   PATH_IN_FLIGHT_COUNT,
   PATH_LAST_ELICITING,
   PATH_LOSS_TIME,
@@ -93,6 +95,15 @@ function expired(cn: ptr, now: f64): void {
   const path: ptr = r32(cn + CN_PATHS)
   if (now >= rf64(path + PATH_ACK_DUE) || now >= paceDeadline(path)) {
     wantSend(cn)
+    return
+  }
+  if (now >= challengeDeadline(path)) {
+    challengeExpired(cn, path)
+    return
+  }
+  if (now >= rf64(path + PATH_EXPECT_AT)) {
+    wf64(path + PATH_EXPECT_AT, Infinity)
+    addControl(cn, CONTROL_PING)
     return
   }
   if (now >= blockedDeadline(cn, path)) {

@@ -127,6 +127,8 @@ export const SECRETS_SIZE: i32 = 32
 export const EP_COUNTERS: i32 = 272
 /** The packet at EP_INGEST_AT has waited for the host once. */
 export const EP_INGEST_WAITED: i32 = 632
+/** Descriptor of the packet whose frames are read. */
+export const EP_FROM: i32 = 628
 /** Handshake messages that the host has not taken. */
 export const EP_MESSAGES: i32 = 636
 export const EP_WHEEL: i32 = 640

@@ -15,8 +15,9 @@ import {
   tellClosed,
   wantSend,
 } from './connection'
-import { CODE, count, ENDPOINT } from './endpoint'
+import { CODE, count, ENDPOINT, EP_FROM } from './endpoint'
 import { CODE_NONE, CODE_PROTOCOL, COUNT_ACKS_RECEIVED } from './layout'
+import { onChallenge, onResponse } from './migration'
 import { PATH_NEXT } from './path'
 import { minf, type ptr, r8, r32, rf64, w32, wf64 } from './prelude'
 import { ackBegin, ackDone, rangeAcked } from './recovery'
@@ -24,6 +25,7 @@ import { NO_MEMORY, onAccept, onMaxStreams, onOpen, onRefuse, streamsSever } fro
 import { onBlocked, onReset, onStreamBlocked, onStreamData } from './stream-receive'
 import { onMaxData, onMaxStreamData, onStop } from './stream-send'
 import {
+  CHALLENGE_SIZE,
   FRAME_ACCEPT,
   FRAME_ACK,
   FRAME_ACK_PATH,
@@ -34,6 +36,8 @@ import {
   FRAME_MAX_STREAMS,
   FRAME_OPEN,
   FRAME_PADDING,
+  FRAME_PATH_CHALLENGE,
+  FRAME_PATH_RESPONSE,
   FRAME_PING,
   FRAME_REFUSE,
   FRAME_RESET,
@@ -132,6 +136,8 @@ export function heardAfterClose(cn: ptr): void {
 export const ELICITING: i32 = 1
 /** Set by `readFrames`: the connection was closed by the peer. */
 export const CLOSED: i32 = 2
+/** Set by `readFrames`: the packet was full, so the sender has more. */
+export const MID_BURST: i32 = 4
 
 /**
  * Applies the frames in [from, end). Gives ELICITING and CLOSED bits, or −code to close the
@@ -158,7 +164,14 @@ export function readFrames(cn: ptr, path: ptr, from: ptr, end: ptr, now: f64): i
       if (p === 0) return -CODE_PROTOCOL
       continue
     }
-    bits |= ELICITING
+    if (type === FRAME_PATH_CHALLENGE || type === FRAME_PATH_RESPONSE) {
+      if (end - p < CHALLENGE_SIZE) return -CODE_PROTOCOL
+      if (type === FRAME_PATH_RESPONSE) onResponse(cn, path, p, now)
+      else onChallenge(cn, path, p, r32(r32(cn + ENDPOINT) + EP_FROM))
+      p += CHALLENGE_SIZE
+      continue
+    }
+    bits = (bits | ELICITING) & ~MID_BURST
     if (type === FRAME_PING) continue
     // All others start with an integer; most name a stream with it.
     const first: f64 = integer(p, end)
@@ -195,6 +208,7 @@ export function readFrames(cn: ptr, path: ptr, from: ptr, end: ptr, now: f64): i
           if (length > f64(end - p)) return -CODE_PROTOCOL
           size = i32(length)
         }
+        if ((type & (STREAM_LENGTH_BIT | STREAM_FIN_BIT)) === 0) bits |= MID_BURST
         if (second + f64(size) > 9007199254740991.0) return -CODE_PROTOCOL
         result = onStreamData(cn, first, second, p, size, (type & STREAM_FIN_BIT) !== 0)
         p += size

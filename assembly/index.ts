@@ -14,6 +14,7 @@ import {
   CN_COUNT_RETRANSMITTED,
   CN_EMPTY_SINCE,
   CN_FLAGS,
+  CN_HANDSHAKE_COUNT,
   CN_HANDSHAKE_DUE,
   CN_IDLE_TIMEOUT,
   CN_IS_CLIENT,
@@ -65,7 +66,6 @@ import {
   EP_LISTENING,
   EP_NOW,
   EP_OFFLOADED,
-  EP_PACKET_BYTES_MAX,
   EP_STREAM_COUNT,
   endpointEvents,
   endpointFree,
@@ -110,6 +110,7 @@ import {
   MEMORY_BYTES_MIN,
   PARAMS,
   PARAMS_ADDRESS,
+  PARAMS_SOCKET,
   PEER_ACK_DELAY,
   PEER_BURST_BYTES,
   PEER_CONNECTION_WINDOW,
@@ -120,15 +121,19 @@ import {
   RESET_TOKEN_SIZE,
   SCRATCH,
 } from './layout'
+import { changeSocket } from './migration'
+import { mtuInit } from './mtu'
 import { OWNER_QUOTA, OWNER_USED, pagesCount, pagesInit, take } from './pages'
 import {
   PATH_ADDRESS,
   PATH_IN_FLIGHT,
+  PATH_MTU_MOST,
   PATH_PACKET_BYTES,
   PATH_PROBE_COUNT,
   PATH_RTT_MIN,
   PATH_RTT_SMOOTHED,
   PATH_RTT_VARIANCE,
+  PATH_SOCKET,
 } from './path'
 import { copy, fill, maxf, maxi, minf, mini, type ptr, r32, rf64, w32, wf64 } from './prelude'
 import { sampleHandshake } from './recovery'
@@ -156,7 +161,7 @@ import {
   streamFinish as finish,
   streamReserve as reserve,
 } from './stream-send'
-import { MESSAGE_SIZE_MAX, PACKET_SIZE_MIN } from './wire'
+import { INITIAL_SIZE_FLOOR, INITIALS_LARGE, MESSAGE_SIZE_MAX, PACKET_SIZE_MIN } from './wire'
 
 export { open as aeadOpen, seal as aeadSeal } from './aead'
 export * from './control'
@@ -366,7 +371,6 @@ export function connectionMessage(cn: ptr): i32 {
 
 /** What the peer told about itself, from the PEER_… values in PARAMS. */
 function setPeer(cn: ptr): void {
-  const ep: ptr = r32(cn + ENDPOINT)
   const path: ptr = r32(cn + CN_PATHS)
   wf64(cn + CN_PEER_STREAM_WINDOW, clamp(PEER_STREAM_WINDOW, 0.0, 9007199254740991.0))
   wf64(cn + CN_LIMIT_OUT, clamp(PEER_CONNECTION_WINDOW, 0.0, 9007199254740991.0))
@@ -376,10 +380,7 @@ function setPeer(cn: ptr): void {
   // RFC 9000 §10.1: the shorter of both idle limits counts.
   wf64(cn + CN_IDLE_TIMEOUT, minf(rf64(cn + CN_IDLE_TIMEOUT), clamp(PEER_IDLE_TIMEOUT, 1e6, 4e15)))
   const packet: i32 = i32(clamp(PEER_PACKET_BYTES_MAX, 548.0, 65507.0))
-  w32(
-    path + PATH_PACKET_BYTES,
-    mini(mini(packet, r32(path + PATH_PACKET_BYTES)), r32(ep + EP_PACKET_BYTES_MAX)),
-  )
+  mtuInit(path, mini(packet, r32(path + PATH_MTU_MOST)))
 }
 
 function clamp(index: i32, least: f64, most: f64): f64 {
@@ -443,6 +444,11 @@ export function connectionEstablish(cn: ptr, now: f64, messageLength: i32): bool
   dropMessage(cn, CN_MESSAGE_IN)
   dropMessage(cn, CN_MESSAGE_OUT)
   setPeer(cn)
+  // Only a first packet of the least size was answered: more may not arrive.
+  const path: ptr = r32(cn + CN_PATHS)
+  if (r32(cn + CN_HANDSHAKE_COUNT) > INITIALS_LARGE) {
+    w32(path + PATH_PACKET_BYTES, mini(r32(path + PATH_PACKET_BYTES), INITIAL_SIZE_FLOOR))
+  }
   setState(cn, STATE_ESTABLISHED)
   wf64(cn + CN_LAST_HEARD, now)
   sampleHandshake(cn, r32(cn + CN_PATHS), now)
@@ -511,9 +517,26 @@ export function connectionKeepAlive(cn: ptr, micros: f64): void {
   wantSend(cn)
 }
 
-/** Copies the peer's address to PARAMS_ADDRESS. */
+/** Nothing larger than `bytes` leaves for the peer from now on: the host knows the interface. */
+export function connectionPacketMax(cn: ptr, bytes: i32): void {
+  if (!isA(cn, TAG_CONNECTION) || r32(cn + CN_PATHS) === 0) return
+  const path: ptr = r32(cn + CN_PATHS)
+  mtuInit(path, mini(maxi(bytes, PACKET_SIZE_MIN), r32(path + PATH_MTU_MOST)))
+}
+
+/** The connection leaves through another socket of ours from now on. */
+export function connectionSocket(cn: ptr, now: f64, socket: i32): void {
+  if (!isA(cn, TAG_CONNECTION) || r32(cn + CN_PATHS) === 0) return
+  const path: ptr = r32(cn + CN_PATHS)
+  wf64(r32(cn + ENDPOINT) + EP_NOW, now)
+  if (r32(cn + CN_STATE) === STATE_ESTABLISHED) changeSocket(cn, path, socket, now)
+  else w32(path + PATH_SOCKET, socket)
+}
+
+/** Copies the peer's address to PARAMS_ADDRESS, and the number of our socket to PARAMS_SOCKET. */
 export function connectionAddress(cn: ptr): void {
   if (!isA(cn, TAG_CONNECTION) || r32(cn + CN_PATHS) === 0) return
+  w32(PARAMS_SOCKET, r32(r32(cn + CN_PATHS) + PATH_SOCKET))
   copy(PARAMS_ADDRESS, r32(cn + CN_PATHS) + PATH_ADDRESS, ADDRESS_SIZE)
 }
 

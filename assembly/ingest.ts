@@ -19,6 +19,7 @@ import {
   CN_STATE,
   dropMessage,
   pathOf,
+  probeTimeout,
   STATE_CLOSING,
   STATE_ESTABLISHED,
   STATE_HALF_OPEN,
@@ -30,6 +31,7 @@ import {
   count,
   EP_CIDS,
   EP_CONNECTIONS_FREED,
+  EP_FROM,
   EP_INGEST_AT,
   EP_INGEST_COUNT,
   EP_INGEST_NEXT,
@@ -38,7 +40,15 @@ import {
   EP_NOW,
   tell,
 } from './endpoint'
-import { CLOSED, closeConnection, ELICITING, heardAfterClose, readFrames, UNSTORED } from './frames'
+import {
+  CLOSED,
+  closeConnection,
+  ELICITING,
+  heardAfterClose,
+  MID_BURST,
+  readFrames,
+  UNSTORED,
+} from './frames'
 import { addJob, jobsClear, jobsCount, jobsHaveRoom, jobsOwner, verdictOf } from './jobs'
 import { noteForged, noteOpened, openOperation, openSlot, trailerSize } from './keys'
 import {
@@ -72,7 +82,14 @@ import {
   RX_DESC,
   VERDICT_INTACT,
 } from './layout'
-import { PATH_FLOOR, PATH_LARGEST_RECEIVED, PATH_LARGEST_RECEIVED_AT, PATH_RECEIVED } from './path'
+import { noteSource } from './migration'
+import {
+  PATH_EXPECT_AT,
+  PATH_FLOOR,
+  PATH_LARGEST_RECEIVED,
+  PATH_LARGEST_RECEIVED_AT,
+  PATH_RECEIVED,
+} from './path'
 import { add32, addf64, maxf, mini, type ptr, r8, r32, rf64, w32, wf64 } from './prelude'
 import {
   RANGE_END,
@@ -111,6 +128,7 @@ const JOB_PACKET_SIZE: i32 = 40
 /** How many connections the endpoint had freed when the job was written. */
 const JOB_FREED: i32 = 44
 const JOB_PACKET_NUMBER: i32 = 48
+const JOB_DESCRIPTOR: i32 = 56
 
 // ── Descriptors ──────────────────────────────────────────────────────────────────────────────────
 
@@ -251,6 +269,7 @@ function prepare(ep: ptr, now: f64, desc: ptr, p: ptr, size: i32): void {
   w32(job + JOB_PACKET_SIZE, size)
   w32(job + JOB_FREED, r32(ep + EP_CONNECTIONS_FREED))
   wf64(job + JOB_PACKET_NUMBER, number)
+  w32(job + JOB_DESCRIPTOR, desc)
 }
 
 /** Whether packets of a connection can be opened: the handshake has come so far. */
@@ -296,6 +315,9 @@ function shortPacket(ep: ptr, now: f64, job: ptr, isIntact: bool): void {
   wf64(cn + CN_LAST_HEARD, now)
   if ((r32(cn + CN_FLAGS) & CN_CONFIRMED) === 0) confirm(ep, cn)
   const size: i32 = r32(job + JOB_PACKET_SIZE)
+  const desc: ptr = r32(job + JOB_DESCRIPTOR)
+  noteSource(cn, path, desc, number, size, now)
+  w32(ep + EP_FROM, desc)
   const start: ptr = r32(job + JOB_PAYLOAD)
   const result: i32 = readFrames(cn, path, start, start + r32(job + JOB_PAYLOAD_SIZE), now)
   if (result === UNSTORED) {
@@ -314,6 +336,12 @@ function shortPacket(ep: ptr, now: f64, job: ptr, isIntact: bool): void {
   if ((result & CLOSED) !== 0) return
   const largest: f64 = rf64(path + PATH_LARGEST_RECEIVED)
   noteReceived(cn, path, number, now)
+  if ((result & ELICITING) !== 0) {
+    // The sender has more. If none of it comes, it may send it to where we are no more: a packet of
+    // ours shows it where we are.
+    const isMore: bool = (result & MID_BURST) !== 0
+    wf64(path + PATH_EXPECT_AT, isMore ? now + probeTimeout(cn, path) : Infinity)
+  }
   if ((result & ELICITING) !== 0) ackWanted(cn, path, number, largest, now)
   wantSend(cn)
 }

@@ -12,6 +12,8 @@ export const PARAMS: i32 = 0x25000
 export const PARAMS_COUNT: i32 = 64
 /** An address inside PARAMS: DESC_ADDRESS … DESC_SCOPE of a descriptor, ADDRESS_SIZE bytes. */
 export const PARAMS_ADDRESS: i32 = 0x25200
+/** Behind it: the number of the socket that leads there. */
+export const PARAMS_SOCKET: i32 = 0x25218
 /** Bytes that cross with a call: handshake messages. */
 export const SCRATCH: i32 = 0x27000
 export const SCRATCH_SIZE: i32 = 0x1000
@@ -145,6 +147,8 @@ export const CONNECTION_CONFIRMED: i32 = 2
 export const CONNECTION_CLOSED: i32 = 4
 /** Two probes in a row were not answered: the peer may be gone. */
 export const CONNECTION_SILENT: i32 = 8
+/** The peer is somewhere else now: `connectionAddress`. */
+export const CONNECTION_MOVED: i32 = 16
 
 /** The peer opened this stream and waits for `streamAccept` or `streamRefuse`. */
 export const STREAM_OPENED: i32 = 1
@@ -265,7 +269,13 @@ export const COUNT_RETRIES_SENT: i32 = 31
 export const COUNT_DROPPED_RATE: i32 = 32
 /** Packets that no key opens. */
 export const COUNT_DROPPED_FORGED: i32 = 33
-export const COUNTERS: i32 = 34
+/** Probes for the packet size, and paths found to carry less than before. */
+export const COUNT_MTU_PROBES: i32 = 34
+export const COUNT_MTU_SHRUNK: i32 = 35
+/** Places asked whether the peer is there, and moves to one. */
+export const COUNT_CHALLENGES: i32 = 36
+export const COUNT_MOVES: i32 = 37
+export const COUNTERS: i32 = 38
 
 // ── Gauges of an endpoint, f64 in PARAMS ─────────────────────────────────────────────────────────
 

@@ -81,7 +81,38 @@ export const PATH_LARGEST_BEFORE: i32 = 368
 export const PATH_EPISODE_BEFORE: i32 = 376
 /** State of the controller. */
 export const PATH_MODEL: i32 = 384
-const PATH_SIZE: i32 = 640
+/** Search for the packet size (mtu.ts): the largest that may be tried, the smallest that failed. */
+export const PATH_MTU_MOST: i32 = 640
+export const PATH_MTU_BAD: i32 = 644
+/** Size of the probe on its way, 0: none; what its losses count; when to go on. */
+export const PATH_MTU_PROBE: i32 = 648
+export const PATH_MTU_MISSES: i32 = 652
+export const PATH_MTU_AT: i32 = 656
+/** Largest number of a large packet that arrived; large packets lost since. */
+export const PATH_MTU_BIG_ACKED: i32 = 664
+export const PATH_MTU_BIG_LOST: i32 = 672
+/** Packets leave full: larger ones would be of use. */
+export const PATH_MTU_IS_WANTED: i32 = 676
+/** How long after this search the next one begins. */
+export const PATH_MTU_INTERVAL: i32 = 680
+/** Another place the peer was heard from (migration.ts): NEW_…, where, what it was asked, until when. */
+export const PATH_NEW_STATE: i32 = 688
+export const PATH_NEW_SOCKET: i32 = 692
+export const PATH_NEW_ADDRESS: i32 = 696
+export const PATH_CHALLENGE: i32 = 720
+export const PATH_NEW_DUE: i32 = 728
+export const PATH_NEW_ASKED: i32 = 736
+/** Bytes that came from there, and that went there. */
+export const PATH_NEW_BYTES_IN: i32 = 740
+export const PATH_NEW_BYTES_OUT: i32 = 744
+/** The peer asks whether we are somewhere: with what, and where the answer goes. */
+export const PATH_IS_ANSWER_DUE: i32 = 748
+export const PATH_ANSWER: i32 = 752
+export const PATH_ANSWER_SOCKET: i32 = 760
+export const PATH_ANSWER_ADDRESS: i32 = 764
+/** When more should have come, because the last packet was full; Infinity: it was not. */
+export const PATH_EXPECT_AT: i32 = 792
+const PATH_SIZE: i32 = 800
 
 // ── Sent packets ─────────────────────────────────────────────────────────────────────────────────
 
@@ -91,6 +122,8 @@ export const SENT_BYTES: i32 = 8
 export const SENT_STATE: i32 = 12
 /** Whether the application limited the rate when it left, one byte. */
 export const SENT_IS_LIMITED: i32 = 13
+/** Whether it only finds out how large packets may be, one byte. */
+export const SENT_IS_MTU_PROBE: i32 = 14
 /** What it carried: one part of a stream here, further ones in a chain of records. */
 export const SENT_RECORD: i32 = 16
 /** Bytes that had arrived when it left (the low 32 bits of PATH_DELIVERED). */
@@ -147,6 +180,7 @@ export function pathCreate(
   wf64(path + PATH_LARGEST_ACKED, -1.0)
   wf64(path + PATH_LARGEST_RECEIVED, -1.0)
   wf64(path + PATH_RTT_MIN, Infinity)
+  wf64(path + PATH_EXPECT_AT, Infinity)
   wf64(path + PATH_ACK_DUE, Infinity)
   wf64(path + PATH_ACK_SENT, -Infinity)
   // The first packets show what the application has to send.
@@ -154,6 +188,21 @@ export function pathCreate(
   wf64(path + PATH_EPISODE_AT, -1.0)
   wf64(path + PATH_EPISODE_BEFORE, -1.0)
   return path
+}
+
+/** Forgets what was learnt of the way: it is another one. What is in flight stays so. */
+export function pathForget(path: ptr): void {
+  fill(path + PATH_MODEL, PATH_MTU_MOST - PATH_MODEL)
+  wf64(path + PATH_RTT_LATEST, 0.0)
+  wf64(path + PATH_RTT_SMOOTHED, 0.0)
+  wf64(path + PATH_RTT_VARIANCE, 0.0)
+  wf64(path + PATH_RTT_MIN, Infinity)
+  wf64(path + PATH_PACING_RATE, 0.0)
+  wf64(path + PATH_PACE_NEXT, 0.0)
+  wf64(path + PATH_APP_LIMITED, 1.0)
+  wf64(path + PATH_REORDER_WINDOW, 0.0)
+  w32(path + PATH_IS_REORDERED, 0)
+  w32(path + PATH_REORDER_EPISODES, 0)
 }
 
 export function pathFree(connection: ptr, path: ptr): void {

@@ -31,6 +31,7 @@ import {
   COUNT_PACKETS_SPURIOUS,
   COUNT_PROBES,
 } from './layout'
+import { mtuAcked, mtuLost, mtuProbeAcked, mtuProbeLost } from './mtu'
 import {
   advanceBase,
   dropRecords,
@@ -70,6 +71,7 @@ import {
   SENT_AT,
   SENT_BYTES,
   SENT_CONTROL,
+  SENT_IS_MTU_PROBE,
   SENT_MORE,
   SENT_RECORD,
   SENT_STATE,
@@ -162,6 +164,8 @@ function packetAcked(cn: ptr, path: ptr, entry: ptr, number: f64, now: f64): voi
   } else return
   if (number < rf64(path + PATH_LARGEST_BEFORE)) wasOvertaken(path, now - rf64(entry + SENT_AT))
   w8(entry + SENT_STATE, STATE_ACKED)
+  if (r8(entry + SENT_IS_MTU_PROBE) !== 0) mtuProbeAcked(path, r32(entry + SENT_BYTES))
+  mtuAcked(path, number, r32(entry + SENT_BYTES))
   // The peer has our acknowledgements up to here: they need not be repeated.
   const known: f64 = rf64(entry + SENT_ACKED)
   if (known >= 0.0) forgetReceived(cn, path, known)
@@ -172,6 +176,7 @@ function packetAcked(cn: ptr, path: ptr, entry: ptr, number: f64, now: f64): voi
 
 /** It counted as lost and was only late: what it carried need not be sent again. */
 function packetWasLate(cn: ptr, path: ptr, entry: ptr): void {
+  if (r8(entry + SENT_IS_MTU_PROBE) !== 0) return
   count(r32(cn + ENDPOINT), COUNT_PACKETS_SPURIOUS, 1.0)
   congestionSpurious(path, r32(entry + SENT_BYTES))
   if (rf64(entry + SENT_AT) <= rf64(path + PATH_EPISODE_BEFORE)) return
@@ -260,10 +265,13 @@ function resend(cn: ptr, entry: ptr): void {
   if (control !== 0) addControl(cn, control)
 }
 
-function packetLost(cn: ptr, path: ptr, entry: ptr, now: f64): void {
+function packetLost(cn: ptr, path: ptr, entry: ptr, number: f64, now: f64): void {
   w8(entry + SENT_STATE, STATE_LOST)
   add32(path + PATH_IN_FLIGHT, -r32(entry + SENT_BYTES))
   add32(path + PATH_IN_FLIGHT_COUNT, -1)
+  // RFC 9000 §14.4: a probe that does not arrive says nothing of congestion.
+  if (r8(entry + SENT_IS_MTU_PROBE) !== 0) return
+  mtuLost(path, number, r32(entry + SENT_BYTES))
   count(r32(cn + ENDPOINT), COUNT_PACKETS_LOST, 1.0)
   addf64(cn + CN_COUNT_LOST, 1.0)
   resend(cn, entry)
@@ -297,6 +305,8 @@ export function detectLosses(cn: ptr, path: ptr, now: f64): void {
   const threshold: f64 = isReordered ? -Infinity : largest - PACKET_THRESHOLD
   let firstLost: f64 = -1.0
   let longest: f64 = 0.0
+  let mtuProbe: i32 = 0
+  let isProbeAlone: bool = true
   let number: f64 = rf64(path + PATH_BASE)
   while (number < largest) {
     const entry: ptr = sentEntry(path, number)
@@ -311,12 +321,17 @@ export function detectLosses(cn: ptr, path: ptr, now: f64): void {
         wf64(path + PATH_LOSS_TIME, sentAt + delay)
         break
       }
-      if (firstLost < 0.0) firstLost = sentAt
-      longest = maxf(longest, sentAt - firstLost)
-      packetLost(cn, path, entry, now)
+      packetLost(cn, path, entry, number, now)
+      if (r8(entry + SENT_IS_MTU_PROBE) !== 0) mtuProbe = r32(entry + SENT_BYTES)
+      else {
+        isProbeAlone = false
+        if (firstLost < 0.0) firstLost = sentAt
+        longest = maxf(longest, sentAt - firstLost)
+      }
     }
     number += 1.0
   }
+  if (mtuProbe !== 0) mtuProbeLost(path, mtuProbe, isProbeAlone)
   if (longest > probeTimeout(cn, path) * PERSISTENT_PROBES) congestionCollapsed(path)
 }
 
@@ -338,8 +353,11 @@ export function probe(cn: ptr, path: ptr, now: f64): void {
   while (number < rf64(path + PATH_NEXT) && packets < 2) {
     const entry: ptr = sentEntry(path, number)
     if (r8(entry + SENT_STATE) === STATE_IN_FLIGHT) {
-      if (isFull) packetLost(cn, path, entry, now)
-      else resend(cn, entry)
+      if (!isFull) resend(cn, entry)
+      else {
+        packetLost(cn, path, entry, number, now)
+        if (r8(entry + SENT_IS_MTU_PROBE) !== 0) mtuProbeLost(path, r32(entry + SENT_BYTES), false)
+      }
       packets += 1
     }
     number += 1.0

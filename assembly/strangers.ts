@@ -111,6 +111,7 @@ import {
   CRC_SIZE,
   FIRST_LONG,
   FIRST_OURS,
+  INITIAL_SIZE,
   INITIAL_SIZE_FLOOR,
   LONG_COOKIE_SIZE,
   LONG_LENGTH,
@@ -119,6 +120,7 @@ import {
   LONG_VERSION,
   MESSAGE_SIZE_MAX,
   PACKET_CID,
+  PACKET_SIZE_MAX,
   TYPE_HANDSHAKE,
   TYPE_INITIAL,
   TYPE_REFUSE,
@@ -250,7 +252,10 @@ function initialPacket(
     count(ep, COUNT_DROPPED_LIMIT, 1.0)
     return
   }
-  const cn: ptr = connectionCreate(ep, now, 0, r32(desc + DESC_SOCKET), desc + DESC_ADDRESS, 65507)
+  // Who pads its first packet to the least has found that more does not arrive.
+  const most: i32 = size < INITIAL_SIZE ? INITIAL_SIZE_FLOOR : PACKET_SIZE_MAX
+  const socket: i32 = r32(desc + DESC_SOCKET)
+  const cn: ptr = connectionCreate(ep, now, 0, socket, desc + DESC_ADDRESS, most)
   if (cn === 0) {
     count(ep, COUNT_DROPPED_LIMIT, 1.0)
     return

@@ -49,6 +49,8 @@ export const COOKIE_SIZE: i32 = 8
 export const INITIAL_SIZE: i32 = 1200
 /** Padding after two unanswered first packets: what a 576-byte link carries. */
 export const INITIAL_SIZE_FLOOR: i32 = 548
+/** How many are padded to INITIAL_SIZE. */
+export const INITIALS_LARGE: i32 = 2
 /** Longest handshake message: it fits a first packet, and half-open connections cost little. */
 export const MESSAGE_SIZE_MAX: i32 = 1100
 /** Smallest packet size that a connection may be configured for. */
@@ -89,6 +91,10 @@ export const FRAME_ACCEPT: i32 = 0x19
 export const FRAME_REFUSE: i32 = 0x1a
 /** code */
 export const FRAME_CLOSE: i32 = 0x1c
+/** 8 bytes, to be sent back from where they arrived */
+export const FRAME_PATH_CHALLENGE: i32 = 0x1d
+export const FRAME_PATH_RESPONSE: i32 = 0x1e
+export const CHALLENGE_SIZE: i32 = 8
 
 // ── Variable-length integers ─────────────────────────────────────────────────────────────────────
 // The low two bits of the first byte say the size: 0 → 1, 1 → 2, 2 → 4, 3 → 8 bytes, little-endian,

@@ -51,6 +51,8 @@ interface Endpoint {
   /** What it tells its peers about itself, PEER_… */
   readonly parameters: readonly number[]
   readonly port: number
+  /** Where a NAT makes it appear to be: ALIASES more than its port, or none. */
+  alias: number
   inbox: Waiting[]
 }
 
@@ -68,6 +70,8 @@ interface Late extends Waiting {
 /** How bad the network and the host are for a while. */
 interface Mood {
   readonly lossRate: number
+  /** Larger datagrams are lost. */
+  readonly bytesMax: number
   readonly duplicateRate: number
   readonly mutateRate: number
   readonly reorderRate: number
@@ -80,6 +84,8 @@ const INITIATOR = 0
 const RESPONDER = 1
 
 const ENDPOINTS_MAX = 4
+/** Ports are below this; the same port plus this leads to the same endpoint. */
+const ALIASES = 30_000
 const INBOX_MAX = 300
 const HANDLES_MAX = 300
 
@@ -127,6 +133,7 @@ const HANDLE_CALLS: readonly (readonly [name: string, numbers: number])[] = [
   ['connectionLose', 1],
   ['connectionRelease', 0],
   ['connectionAddress', 0],
+  ['connectionPacketMax', 1],
   ['connectionFigures', 0],
   ['connectionAnswer', 4],
   ['connectionPeerToken', 0],
@@ -199,7 +206,8 @@ export class RandomCalls {
     else if (kind < 54) this.passTime()
     else if (kind < 57) this.connect()
     else if (kind < 58) this.endConnection()
-    else if (kind < 98) this.useStream()
+    else if (kind < 97) this.useStream()
+    else if (kind < 98) this.rebind()
     else if (kind < 99) this.look()
     else this.replaceEndpoint()
   }
@@ -232,11 +240,11 @@ export class RandomCalls {
       const length = reference.i32[words + (DESC_LENGTH >> 2)] as number
       const segment = reference.i32[words + (DESC_SEGMENT >> 2)] as number
       const port = (reference.i32[words + (DESC_PORT >> 2)] as number) & 0xffff
-      const to = this.endpoints.find((candidate) => candidate.port === port)
+      const to = this.endpoints.find((candidate) => candidate.port === port % ALIASES)
       const size = segment === 0 ? length : segment
       for (let at = start; to !== undefined && at < start + length; at += size) {
         this.transmit(
-          endpoint.port,
+          endpoint.port + endpoint.alias,
           to,
           reference.u8.slice(at, Math.min(at + size, start + length)),
         )
@@ -246,7 +254,7 @@ export class RandomCalls {
 
   private transmit(fromPort: number, to: Endpoint, bytes: Uint8Array): void {
     const { random, mood } = this
-    if (random.chance(mood.lossRate)) return
+    if (bytes.length > mood.bytesMax || random.chance(mood.lossRate)) return
     if (random.chance(mood.reorderRate / 3)) {
       this.late.push({ bytes, fromPort, to, at: this.now + random.below(1_500_000) })
       return
@@ -441,8 +449,19 @@ export class RandomCalls {
     const kind = random.below(4)
     if (kind === 0) this.call('connectionClose', handle, this.now, random.below(20))
     else if (kind === 1) this.call('connectionRelease', handle)
-    else if (kind === 2) this.call('connectionKeepAlive', handle, random.below(60e6))
-    else this.call('connectionFigures', handle)
+    else if (kind === 2) {
+      this.call('connectionKeepAlive', handle, random.below(60e6))
+      this.call('connectionPacketMax', handle, random.between(1200, 65_507))
+    } else this.call('connectionFigures', handle)
+  }
+
+  /** A NAT forgets what it knew, or a socket is replaced. */
+  private rebind(): void {
+    const { random } = this
+    const endpoint = random.pick(this.endpoints)
+    if (random.chance(0.3)) endpoint.alias = endpoint.alias === 0 ? ALIASES : 0
+    if (this.connections.length === 0) return
+    this.call('connectionSocket', random.pick(this.connections), this.now, random.below(3))
   }
 
   private useStream(): void {
@@ -559,8 +578,8 @@ export class RandomCalls {
     this.lockstep.write(this.drawBytes(32), SCRATCH)
     const handle = this.number('endpointCreate', this.now)
     if (handle === 0) return
-    this.endpoints.push({ handle, parameters, port: this.nextPort, inbox: [] })
-    this.nextPort = (this.nextPort % 60_000) + 1
+    this.endpoints.push({ handle, parameters, port: this.nextPort, alias: 0, inbox: [] })
+    this.nextPort = (this.nextPort % (ALIASES - 1)) + 1
   }
 
   private replaceEndpoint(): void {
@@ -638,6 +657,7 @@ export class RandomCalls {
     else if (kind === 6) this.call('ingestApply', handle, this.now)
     else if (kind === 7) this.call('ingestMore', handle, this.now)
     else if (kind === 8) this.call('connectionProtect', handle, this.now, random.below(3))
+    else if (random.chance(0.5)) this.call('connectionSocket', handle, this.now, this.drawNumber())
     else {
       const numbers = Array.from({ length: 7 }, () => this.drawNumber())
       const opened = this.number('connectionOpen', handle, this.now, ...numbers)
@@ -670,6 +690,7 @@ export class RandomCalls {
     const isBad = step > 0 && random.chance(0.4)
     return {
       lossRate: isBad ? random.pick([0, 0.1, 0.5, 1]) : 0.01,
+      bytesMax: random.pick([1472, 65_507, 65_507, 65_507, isBad ? 548 : 65_507]),
       duplicateRate: isBad ? random.pick([0, 0.3]) : 0.01,
       mutateRate: isBad ? random.pick([0.01, 0.05, 0.5]) : 0.001,
       reorderRate: isBad ? random.pick([0.1, 0.7]) : 0.03,

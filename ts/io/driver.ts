@@ -18,13 +18,11 @@ import type {
 } from './datagram-socket.ts'
 import { parseFaults } from './faults.ts'
 import { FaultySocket } from './faulty-socket.ts'
+import { interfacePacketBytes } from './interfaces.ts'
 import type { Loop } from './loop.ts'
 import { tellRefusal } from './route.ts'
 import { traceFiles } from './trace-files.ts'
 import { zoneNumbers } from './zones.ts'
-
-/** What Ethernet carries in one piece: 1,500 less the headers of IPv4 and UDP. */
-const ETHERNET_PAYLOAD = 1_472
 
 export interface DriverSetup {
   readonly loop: Loop
@@ -66,13 +64,10 @@ export class Driver implements DatagramSocketOwner {
     const outgoing = new AddressBook({ zones, isMapped: binding.family === 6 })
     const faults = setup.faults ?? process.env['PUNCHLINE_FAULTS']
     const parsed = faults ? parseFaults(faults) : undefined
-    const packetBytes = setup.options?.packetBytesMax ?? 0
     const socket = loop.openSocket({
       binding,
       owner: this,
       addresses: outgoing,
-      // Larger packets were asked for by who knows the way; the network may cut them as it always did.
-      dontFragment: packetBytes <= ETHERNET_PAYLOAD,
     })
     this.socket = parsed ? new FaultySocket(socket, parsed, loop.core.bytes) : socket
     try {
@@ -82,6 +77,7 @@ export class Driver implements DatagramSocketOwner {
         now: nowMicros(),
         addresses: outgoing,
         runJobs: loop.runJobs,
+        packetBytesTo: socket.backend === 'dgram' ? interfacePacketBytes : undefined,
         options: { burstBytes: burstOf(socket.receiveBufferBytes), ...setup.options },
         security: { seconds: () => Date.now() / 1000, hasAes: loop.hasAes, ...setup.security },
       })

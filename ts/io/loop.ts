@@ -33,7 +33,6 @@ export interface SocketSetup {
   readonly binding: UdpBinding
   readonly owner: DatagramSocketOwner
   readonly addresses: AddressBook
-  readonly dontFragment: boolean
 }
 
 /** A core with its drivers, driven by the event loop. */

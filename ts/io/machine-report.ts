@@ -118,7 +118,6 @@ function openOn(loop: Loop): { socket: DatagramSocket; arrived: Promise<boolean>
   const socket = loop.openSocket({
     binding: { address: '127.0.0.1', port: 0, family: 4 },
     addresses: new AddressBook(),
-    dontFragment: true,
     owner: {
       datagram: () => tell(true),
       received: () => tell(true),

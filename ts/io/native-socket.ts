@@ -18,8 +18,6 @@ export interface NativeUdpSocketSetup {
   readonly addresses: AddressBook
   /** Receive through io_uring, if the hub's ring has room for one more. */
   readonly wantsRing: boolean
-  /** Set DF: what is too large for the way is refused or dropped, never fragmented. */
-  readonly dontFragment: boolean
 }
 
 export class NativeUdpSocket implements DatagramSocket {
@@ -47,7 +45,8 @@ export class NativeUdpSocket implements DatagramSocket {
         family: binding.family,
         ipv6Only: binding.ipv6Only ?? false,
         reusePort: binding.reusePort ?? false,
-        dontFragment: setup.dontFragment,
+        // What is too large for the way is refused or dropped: the search for the packet size sees it.
+        dontFragment: true,
         segmentation: true,
         receiveOffload: true,
         receiveBufferBytes: BUFFER_BYTES,

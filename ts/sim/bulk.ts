@@ -14,12 +14,14 @@ import { type LinkPair, World } from './world.ts'
 
 const SECOND: Micros = 1_000_000
 const SERVER_PORT = 4_433
+/** What nearly all links carry. */
+const USUAL: Partial<LinkParams> = { mtuBytes: 1_500 }
 const CHUNK = new Uint8Array(65_536)
 const SCRATCH = new Uint8Array(65_536)
 
 export interface BulkOptions {
   readonly seed?: number
-  /** Towards the receiver. */
+  /** Towards the receiver. Carries packets of 1,500 bytes unless it says otherwise. */
   readonly link: Partial<LinkParams>
   /** For acknowledgements. Default: as `link`. */
   readonly back?: Partial<LinkParams>
@@ -68,7 +70,7 @@ export class Bulk {
       this.world.host(name, `192.0.2.${index + 1}`, options.host),
     )
     const [from, to] = hosts as [(typeof hosts)[0], (typeof hosts)[0]]
-    this.pair = this.world.link(from, to, link, back)
+    this.pair = this.world.link(from, to, { ...USUAL, ...link }, { ...USUAL, ...back })
     const makeEndpoint = (host: typeof from, port: number) => {
       const endpoint = new Endpoint({
         core: this.core,

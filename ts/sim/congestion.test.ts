@@ -57,7 +57,9 @@ for (const congestion of ['bbr', 'cubic'] as const) {
       for (const seed of SEEDS) {
         const queueBytes = (rate * rttMicros) / 8e6
         const link = { rateBitsPerSecond: rate, delayMicros: rttMicros / 2, queueBytes }
-        const bulk = new Bulk({ seed, congestion, flowCount, link })
+        // The packet size of the goodput table.
+        const endpoint = { packetBytesMax: 1_200 }
+        const bulk = new Bulk({ seed, congestion, flowCount, link, endpoint })
         bulk.runUntil(30)
         const before = bulk.flows.map(({ receivedBytes }) => receivedBytes)
         bulk.runUntil(50)

@@ -29,6 +29,8 @@ export interface ConnectionOwner {
   opened?(): void
   /** Probes are not answered: the peer may be gone. Told once per silence. */
   silent?(): void
+  /** The peer has proven that it is at another address now: `remote`. */
+  moved?(): void
   /** The connection is over, CODE_…; its streams were told before. */
   closed?(code: number): void
 }
@@ -77,13 +79,12 @@ const FIGURE_NAMES: readonly (readonly [keyof ConnectionFigures, number])[] = [
 export class Connection {
   readonly endpoint: Endpoint
   readonly isInitiator: boolean
-  /** Where the peer is. */
-  readonly remote: DatagramAddress
   owner: ConnectionOwner | undefined
   /** @internal As long as it goes on. */
   handshake: InitiatorHandshake | ResponderHandshake | undefined
   private leaving: AbortController | undefined
   private info: SecurityInfo | undefined
+  private remoteAddress: DatagramAddress
   private readonly core: Core
   private handle: Handle
   private isHandshaken = false
@@ -100,8 +101,13 @@ export class Connection {
     this.endpoint = endpoint
     this.core = core
     this.handle = handle
-    this.remote = remote
+    this.remoteAddress = remote
     this.isInitiator = isInitiator
+  }
+
+  /** Where the peer is now, and which socket of ours leads there. */
+  get remote(): DatagramAddress {
+    return this.remoteAddress
   }
 
   /** The handshake is through. */
@@ -185,6 +191,23 @@ export class Connection {
   get signal(): AbortSignal {
     this.leaving ??= new AbortController()
     return this.leaving.signal
+  }
+
+  /** @internal */
+  handleMoved(remote: DatagramAddress): void {
+    this.remoteAddress = remote
+    this.owner?.moved?.()
+  }
+
+  /**
+   * Leaves through another of the endpoint's sockets from now on: the peer follows. For a socket that
+   * failed, or a machine that changes networks.
+   */
+  moveTo(socketIndex: number): void {
+    if (this.handle === 0) return
+    this.core.exports.connectionSocket(this.handle, this.endpoint.now, socketIndex)
+    this.remoteAddress = { ...this.remoteAddress, socketIndex }
+    this.endpoint.work()
   }
 
   /** @internal The handshake is through on this side. */

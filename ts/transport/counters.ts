@@ -34,6 +34,10 @@ export const COUNTER_NAMES = [
   'retriesSent',
   'droppedRate',
   'droppedForged',
+  'mtuProbes',
+  'mtuShrunk',
+  'challenges',
+  'moves',
 ] as const
 
 export type CounterName = (typeof COUNTER_NAMES)[number]

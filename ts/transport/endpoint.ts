@@ -30,6 +30,7 @@ import {
   CONNECTION_CLOSED,
   CONNECTION_CONFIRMED,
   CONNECTION_HANDSHAKE,
+  CONNECTION_MOVED,
   CONNECTION_SILENT,
   type Core,
   DESC_ADDRESS,
@@ -53,6 +54,7 @@ import {
   type Handle,
   KIND_CONNECTION,
   PARAMS_ADDRESS,
+  PARAMS_SOCKET,
   PEER_ACK_DELAY,
   PEER_BURST_BYTES,
   PEER_CONNECTION_WINDOW,
@@ -96,6 +98,11 @@ export interface EndpointSetup {
    * the core does them.
    */
   readonly runJobs?: ((count: number) => void) | undefined
+  /**
+   * Largest packet that may be sent towards an address, as far as the driver knows; asked once for
+   * each connection. Default: what is found out by probing.
+   */
+  readonly packetBytesTo?: ((address: string) => number) | undefined
 }
 
 /** Who asks to be let in. */
@@ -191,6 +198,7 @@ export class Endpoint implements DatagramPort {
   private security: EndpointSecurity
   private key: NodeKey | undefined
   private readonly runJobs: ((count: number) => void) | undefined
+  private readonly packetBytesTo: ((address: string) => number) | undefined
   private handle: Handle
   private nowMicros: Micros
   private nextTag = 1
@@ -207,6 +215,7 @@ export class Endpoint implements DatagramPort {
     this.options = resolveEndpointOptions(setup.options)
     this.addresses = setup.addresses ?? new AddressBook()
     this.runJobs = setup.runJobs
+    this.packetBytesTo = setup.packetBytesTo
     this.nowMicros = setup.now
     this.security = setup.security ?? {}
     this.key = this.security.nodeKey
@@ -295,12 +304,13 @@ export class Endpoint implements DatagramPort {
       this.handle,
       now,
       to.socketIndex,
-      options.packetBytes ?? this.firstPacketBytes(to.address),
+      options.packetBytes ?? this.options.packetBytesStart,
       ...halves(local),
       ...halves(original),
       message.length,
     )
     if (handle === 0) return undefined
+    this.limitPackets(handle, to.address)
     const connection = new Connection(this, core, handle, to, true)
     connection.owner = owner
     connection.handshake = handshake
@@ -594,11 +604,27 @@ export class Endpoint implements DatagramPort {
       return
     }
     if ((bits & CONNECTION_SILENT) !== 0) connection.owner?.silent?.()
+    if ((bits & CONNECTION_MOVED) !== 0) this.handleMove(connection)
     if ((bits & CONNECTION_HANDSHAKE) !== 0) this.handleMessage(connection)
     if ((bits & CONNECTION_CONFIRMED) !== 0) {
       connection.handleOpened()
       this.owner.connection?.(connection)
     }
+  }
+
+  /** The peer was found to be somewhere else. */
+  private handleMove(connection: Connection): void {
+    const remote = this.addressOf(connection.coreHandle)
+    this.limitPackets(connection.coreHandle, remote.address)
+    connection.handleMoved(remote)
+  }
+
+  private addressOf(handle: Handle): DatagramAddress {
+    const { core } = this
+    core.exports.connectionAddress(handle)
+    const socketIndex = core.i32[PARAMS_SOCKET >> 2] as number
+    const { address, port } = this.addresses.unpack(core.i32, PARAMS_ADDRESS >> 2)
+    return { socketIndex, address, port }
   }
 
   // ── Handshakes ─────────────────────────────────────────────────────────────────────────────────
@@ -661,9 +687,7 @@ export class Endpoint implements DatagramPort {
       return
     }
     if ((bits & CONNECTION_HANDSHAKE) === 0) return
-    core.exports.connectionAddress(handle)
-    const { address, port } = this.addresses.unpack(core.i32, PARAMS_ADDRESS >> 2)
-    const connection = new Connection(this, core, handle, { socketIndex: 0, address, port }, false)
+    const connection = new Connection(this, core, handle, this.addressOf(handle), false)
     this.remember(handle, connection)
     const message = this.message(handle)
     core.exports.connectionIds(handle)
@@ -696,11 +720,11 @@ export class Endpoint implements DatagramPort {
     const message = handshake.answer(local)
     core.setScratch(message)
     this.setPeer(handshake.peerParameters)
-    const packetBytes = this.firstPacketBytes(connection.remote.address)
+    this.limitPackets(connection.coreHandle, connection.remote.address)
     const isAnswered = core.exports.connectionAnswer(
       connection.coreHandle,
       ...halves(local),
-      packetBytes,
+      this.options.packetBytesStart,
       message.length,
     )
     if (isAnswered !== 0) return true
@@ -768,11 +792,10 @@ export class Endpoint implements DatagramPort {
     this.owner.handshakeFailed?.({ address, code })
   }
 
-  /** The loopback interface carries any packet; elsewhere the way is not known. */
-  private firstPacketBytes(address: string): number {
-    const { packetBytesMax, packetBytesStart } = this.options
-    const isLoopback = /^(::ffff:)?127\.|^::1$/.test(address)
-    return isLoopback ? packetBytesMax : Math.min(packetBytesStart, packetBytesMax)
+  /** Tells the core what the interface on the way to the peer carries, where that is known. */
+  private limitPackets(handle: Handle, address: string): void {
+    const most = this.packetBytesTo?.(address)
+    if (most !== undefined) this.core.exports.connectionPacketMax(handle, most)
   }
 
   private setPeer(parameters: TransportParameters): void {

@@ -17,11 +17,12 @@ export interface EndpointOptions {
   /** Streams one peer may have open at a time, 1 … 1,000,000; default 10,000. 256 B each. */
   readonly streamsMax: number
   /**
-   * Largest packet sent or accepted, UDP payload bytes, 548 … 65,507; default 1,472. Used at once
-   * between programs of one machine.
+   * Largest packet sent or accepted, UDP payload bytes, 548 … 65,507; default 65,507. How large
+   * packets really are is found out for each path: about as many probes as there are steps to go,
+   * ten at most, once there is more to send than fits a packet.
    */
   readonly packetBytesMax: number
-  /** Largest packet on a way that nobody knows yet, bytes, 548 … 65,507; default 1,200. */
+  /** Largest packet on a way that is not known yet, bytes, 548 … 65,507; default 1,200. */
   readonly packetBytesStart: number
   /** First receive window of a stream, bytes; default 256 KiB. Grows by itself, up to what memory allows. */
   readonly streamWindowBytes: number
@@ -52,7 +53,7 @@ export const ENDPOINT_DEFAULTS: EndpointOptions = Object.freeze({
   connectionsMax: 10_000,
   halfOpenMax: 4_096,
   streamsMax: 10_000,
-  packetBytesMax: 1_472,
+  packetBytesMax: 65_507,
   packetBytesStart: 1_200,
   streamWindowBytes: 256 * 1024,
   connectionWindowBytes: 512 * 1024,

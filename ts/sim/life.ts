@@ -30,7 +30,7 @@ import { type LinkPair, World } from './world.ts'
 export interface LifeOptions {
   /** Part of the replay command. Default 'life'. */
   readonly name?: string
-  /** Data packets after which the network heals, roughly. Default 23,000. */
+  /** Data packets after which the network heals, roughly. Default 26,000. */
   readonly dataPackets?: number
   /** Virtual time after which it heals in any case. Default 1 hour. */
   readonly chaosMicrosMax?: Micros
@@ -197,7 +197,7 @@ class Life {
     const parties = [this.server, ...this.clients]
     for (const party of parties) party.boot()
     this.planFault()
-    const bytesMax = (options.dataPackets ?? 23_000) * this.packetDataBytes
+    const bytesMax = (options.dataPackets ?? 26_000) * this.packetDataBytes
     const chaosMax = options.chaosMicrosMax ?? 3_600 * SECOND
     // Counting after each event would be dear.
     while (world.now < chaosMax && this.streamBytes() < bytesMax) world.runFor(SECOND)

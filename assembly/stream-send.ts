@@ -29,7 +29,7 @@ import {
 } from './connection'
 import { CODE, tell } from './endpoint'
 import { CODE_NONE, PARAMS, STREAM_FINISHED, STREAM_STOPPED, STREAM_WRITABLE } from './layout'
-import { maySpendOnSending, OWNER_QUOTA, PAGE_SIZE } from './pages'
+import { isPlenty, maySpendOnSending, OWNER_QUOTA, PAGE_SIZE } from './pages'
 import { PATH_IN_FLIGHT_COUNT } from './path'
 import { add32, maxf, minf, mini, type ptr, r32, rf64, w32, wf64 } from './prelude'
 import {
@@ -47,6 +47,7 @@ import {
 import {
   addStreamControl,
   destroyIfDone,
+  mayOpen,
   RANGES_MAX,
   readyIfNeeded,
   ST_ACKED,
@@ -126,11 +127,17 @@ function roomAt(st: ptr, offset: f64): ptr {
   const held: ptr = bufferLocate(st + ST_SEND_BUFFER, offset)
   if (held !== 0) return held
   // A connection that has nothing on its way gets a page in any case, or nothing would ever change.
-  if (r32(cn + CN_SEND_PAGES) !== 0 && !maySpendOnSending(cn, PAGE_SIZE)) return 0
+  if (r32(cn + CN_SEND_PAGES) !== 0 && !maySpend(st)) return 0
   const before: i32 = r32(st + ST_SEND_BUFFER + BUFFER_PAGES)
   const p: ptr = bufferEnsure(cn, st + ST_SEND_BUFFER, offset)
   add32(cn + CN_SEND_PAGES, r32(st + ST_SEND_BUFFER + BUFFER_PAGES) - before)
   return p
+}
+
+/** What waits for a stream that the peer lets in later must not take the memory of those it waits for. */
+function maySpend(st: ptr): bool {
+  const cn: ptr = r32(st + ST_CONNECTION)
+  return mayOpen(st) ? maySpendOnSending(cn, PAGE_SIZE) : isPlenty(cn, PAGE_SIZE)
 }
 
 /** Gives back the pages of what is acknowledged. */

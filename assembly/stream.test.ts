@@ -216,6 +216,41 @@ function workOf(call: () => void): number {
   return plainAccesses() - before
 }
 
+test('streams that the peer does not let in yet leave memory to those that are in', async () => {
+  const size = 60_000
+  const { rig, client, server, connection } = await connected({
+    streamsMax: 1,
+    memoryBytes: 262_144,
+    streamWindow: 4_096,
+  })
+  const received = collect(server)
+  const streams = Array.from({ length: 8 }, () => client.open(connection))
+  const left = new Map(streams.map((stream) => [stream, size]))
+  client.onWritable = (stream) => {
+    const written = client.write(stream, pattern(0, 0, left.get(stream) ?? 0))
+    left.set(stream, (left.get(stream) ?? 0) - written)
+    if (left.get(stream) === 0) client.finish(stream)
+  }
+  // Those that have to wait write first.
+  for (const stream of streams.toReversed()) client.onWritable(stream)
+  server.onStream = (stream) => server.finish(stream)
+  const done: number[] = []
+  const { onReadable } = server
+  server.onReadable = (stream) => {
+    onReadable(stream)
+    if (!server.ended(stream)) return
+    done.push(received(stream).length)
+    server.release(stream)
+  }
+  client.onFinished = (stream) => client.release(stream)
+  rig.run(() => done.length === streams.length)
+  assert.equal(
+    done,
+    streams.map(() => size),
+  )
+  rig.close()
+})
+
 test('work grows with what is sent, not with its square', async () => {
   const COUNTS = [1000, 4000]
   const closing: number[] = []

@@ -30,9 +30,9 @@ import { type LinkPair, World } from './world.ts'
 export interface LifeOptions {
   /** Part of the replay command. Default 'life'. */
   readonly name?: string
-  /** Data packets after which the network heals, roughly. Default 23,000. */
+  /** Data packets after which the network heals, roughly. Default 26,000. */
   readonly dataPackets?: number
-  /** Virtual time after which it heals in any case. Default 2 hours. */
+  /** Virtual time after which it heals in any case. Default 1 hour. */
   readonly chaosMicrosMax?: Micros
   /** Virtual time from healing until everything has arrived, and again until all is empty: 120 s. */
   readonly healedMicrosMax?: Micros
@@ -56,12 +56,12 @@ const SERVER_PORT = 4_433
 /** What one transfer needs on the healed network: the sum of all is far from the 120 s. */
 const TRANSFER_MICROS = 15 * SECOND
 const TRANSFER_BYTES_MAX = 2 * 1024 * 1024
-/** Bytes of a stream in the largest packet: more than that makes two. */
-const PACKET_DATA_BYTES = 1_440
+/** Header, checksum and the least that a frame needs: the rest of a packet may be stream data. */
+const PACKET_OVERHEAD = 14 + 4 + 3
 const RETRY_MICROS_MAX = 1 * SECOND
 const CROWD_SIZE = 10
 /** What an endpoint keeps, once there was a crowd, for a fair share of each network. */
-const NETWORKS_BYTES = 8_192
+const NETWORKS_BYTES = 65_536
 
 /** What is counted by seed, and has to strike one seed of twenty at least. */
 const FAULTS = [
@@ -143,6 +143,8 @@ class Life {
   readonly core: Core
   readonly isEncrypted: boolean
   readonly limits: Limits
+  /** What the largest packet carries: more bytes of streams than that make two. */
+  readonly packetDataBytes: number
   readonly options: LifeOptions
   readonly readDelayMicrosMax: Micros
   readonly server: Server
@@ -170,6 +172,7 @@ class Life {
     const { random } = this
     this.isEncrypted = random.chance(0.5)
     this.limits = drawLimits(random)
+    this.packetDataBytes = this.limits.packetBytesMax - PACKET_OVERHEAD
     this.readDelayMicrosMax = random.pick([0, 0, 50_000, 5 * SECOND])
     this.faults = FAULTS.filter(() => random.chance(0.3))
     this.faultIntervalMicros = drawMagnitude(random, [5 * SECOND, 80 * SECOND])
@@ -194,8 +197,8 @@ class Life {
     const parties = [this.server, ...this.clients]
     for (const party of parties) party.boot()
     this.planFault()
-    const bytesMax = (options.dataPackets ?? 23_000) * PACKET_DATA_BYTES
-    const chaosMax = options.chaosMicrosMax ?? 7_200 * SECOND
+    const bytesMax = (options.dataPackets ?? 26_000) * this.packetDataBytes
+    const chaosMax = options.chaosMicrosMax ?? 3_600 * SECOND
     // Counting after each event would be dear.
     while (world.now < chaosMax && this.streamBytes() < bytesMax) world.runFor(SECOND)
 
@@ -217,7 +220,7 @@ class Life {
     this.settleActivity()
     return {
       ...resultOf(world, {
-        dataPackets: Math.floor(this.streamBytes() / PACKET_DATA_BYTES),
+        dataPackets: Math.floor(this.streamBytes() / this.packetDataBytes),
         inFlightHours: this.activeMicros / SECOND / 3_600,
         transfers: this.attempts.length,
         encrypted: this.isEncrypted ? 1 : 0,
@@ -399,6 +402,8 @@ class Life {
   private heal(parties: readonly Party[]): void {
     this.isHealed = true
     this.world.heal()
+    // A tail of jitter that is longer than all else is no healthy network either.
+    this.pair.set({ jitterMicros: 0 })
     for (const party of parties) party.revive()
     for (const { client, server, isOver } of this.attempts) {
       if (isOver) continue
@@ -793,6 +798,7 @@ function drawLimits(random: SeededRandom) {
     connectionsMax: random.pick([2, 4, 100]),
     halfOpenMax: random.pick([1, 8, 256]),
     streamsMax: random.pick([1, 3, 100]),
+    packetBytesMax: random.pick([1_200, 1_200, 1_472]),
     streamWindowBytes: random.pick([4_096, 65_536, 262_144]),
     connectionWindowBytes: random.pick([8_192, 65_536, 524_288]),
     connectTimeoutMs: random.pick([5_000, 15_000]),

@@ -76,6 +76,8 @@ const CAREFUL_ROUNDS: i32 = PATH_MODEL + 104
 const GAIN_STARTUP: f64 = 2.885
 const GAIN_DRAIN: f64 = 0.347
 const GAIN_MORE: f64 = 1.25
+/** While much is lost: a queue that is nearly nothing drops all that is more. */
+const GAIN_MORE_CAREFUL: f64 = 1.1
 const GAIN_LESS: f64 = 0.75
 /**
  * More, by so many packets on top, or by this share of what the path holds: the same for all flows
@@ -301,7 +303,8 @@ function gain(path: ptr): f64 {
   if (state === DRAIN) return GAIN_DRAIN
   if (state === PROBE_RTT) return 1.0
   const phase: i32 = r32(path + PHASE)
-  return phase === 0 ? GAIN_MORE : phase === 1 ? GAIN_LESS : 1.0
+  if (phase === 0) return r32(path + CAREFUL_ROUNDS) > 0 ? GAIN_MORE_CAREFUL : GAIN_MORE
+  return phase === 1 ? GAIN_LESS : 1.0
 }
 
 function morePackets(path: ptr): f64 {

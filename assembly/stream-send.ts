@@ -109,7 +109,7 @@ export function streamReserve(st: ptr, want: i32): i32 {
   const cn: ptr = r32(st + ST_CONNECTION)
   const written: f64 = rf64(st + ST_WRITTEN)
   const room: f64 = sendRoom(st, 1.0)
-  if (room >= 1.0 && want > 0) {
+  if (room >= 1.0 && want > 0 && !mustYield(st)) {
     const p: ptr = roomAt(st, written)
     if (p !== 0) {
       wf64(PARAMS, f64(p))
@@ -119,6 +119,15 @@ export function streamReserve(st: ptr, want: i32): i32 {
   }
   w32(st + ST_FLAGS, flags | ST_WRITE_BLOCKED)
   return 0
+}
+
+/**
+ * Whether others come first: while memory is short, who has bytes on their way leaves what becomes
+ * free to those who have none, or they would never get any.
+ */
+function mustYield(st: ptr): bool {
+  if (rf64(r32(st + ST_CONNECTION) + CN_RETRY_AT) === Infinity) return false
+  return rf64(st + ST_ACKED) < rf64(st + ST_WRITTEN)
 }
 
 /** Where the byte at `offset` may be written; 0 when there is no memory for another page. */
@@ -326,7 +335,7 @@ export function onDataAcked(st: ptr, offset: f64, size: i32, fin: bool): void {
     w32(st + ST_FLAGS, r32(st + ST_FLAGS) & ~ST_FIN_LOST)
     if (!wasOver && (flags & ST_RELEASED) === 0) tell(st, STREAM_FINISHED)
     destroyIfDone(st)
-  } else if ((flags & ST_WRITE_BLOCKED) !== 0 && hasRoom(st)) {
+  } else if ((flags & ST_WRITE_BLOCKED) !== 0 && hasRoom(st) && !mustYield(st)) {
     w32(st + ST_FLAGS, r32(st + ST_FLAGS) & ~ST_WRITE_BLOCKED)
     tell(st, STREAM_WRITABLE)
   }

@@ -156,6 +156,37 @@ test('a reader that stops stops the sender, memory stays flat, and all goes on',
   bulk.close()
 })
 
+test('windows that were all at zero open again, whatever was lost of the news', () => {
+  for (let seed = 1; seed <= (IS_LONG ? 200 : 20); seed++) {
+    const bulk = new Bulk({
+      seed,
+      link: { rateBitsPerSecond: 20e6, delayMicros: 10_000, lossRate: 0.2 },
+      // The connection's window is at zero before all of the streams' are, or with them.
+      endpoint: {
+        streamWindowBytes: 8_192,
+        connectionWindowBytes: seed % 2 === 0 ? 16_384 : 65_536,
+        memoryBytes: 1024 * 1024,
+      },
+      streamCount: 4,
+    })
+    bulk.runUntil(2)
+    for (let round = 0; round < 5; round++) {
+      for (const flow of bulk.flows) flow.isStalled = true
+      bulk.world.runFor(5e6)
+      const sent = bulk.counters().streamBytesSent
+      bulk.world.runFor(5e6)
+      assert.is(bulk.counters().streamBytesSent, sent, `seed ${seed}: nobody reads, yet it sends`)
+      const before = bulk.flows.map(({ receivedBytes }) => receivedBytes)
+      for (const flow of bulk.flows) bulk.resume(flow)
+      const goesOn = () =>
+        bulk.flows.every((flow, index) => flow.receivedBytes > (before[index] as number) + 100_000)
+      const end = bulk.world.run(goesOn, { until: bulk.world.now + 10e6 })
+      assert.is(end, 'condition', `seed ${seed}, round ${round}: stuck`)
+    }
+    bulk.close()
+  }
+})
+
 test('one stream of many that nobody reads does not hold up the others', () => {
   const rate = 50e6
   const streamCount = IS_LONG ? 1_000 : 200

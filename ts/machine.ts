@@ -5,6 +5,8 @@
  * seconds on a virtual clock, and a failing seed repeats exactly.
  */
 
+import type { KeyObject } from 'node:crypto'
+
 /** Microseconds on the driver's own monotonic clock. A safe integer. */
 export type Micros = number
 
@@ -13,12 +15,12 @@ export const NEVER: Micros = Number.POSITIVE_INFINITY
 
 /** Chance, handed in: cryptographic in `ts/io`, seeded in `ts/sim`. */
 export interface Random {
-  /** Whether it is the system's own: then keys may be drawn inside `node:crypto`. */
-  readonly isSystem?: boolean
   /** Draws 32 uniformly distributed bits, 0 … 2^32 − 1. */
   u32(): number
   /** Fills all of `bytes`. */
   fill(bytes: Uint8Array): void
+  /** Draws a private X25519 key whose bytes the program never sees; chance without it draws bytes. */
+  x25519Key?(): KeyObject
 }
 
 /** Where a datagram came from or goes to. */

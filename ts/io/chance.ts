@@ -1,4 +1,4 @@
-import { randomFillSync } from 'node:crypto'
+import { generateKeyPairSync, randomFillSync } from 'node:crypto'
 import type { Random } from '../machine.ts'
 
 const POOL_WORDS = 1024
@@ -8,7 +8,6 @@ export function systemRandom(): Random {
   const pool = new Uint32Array(POOL_WORDS)
   let used = POOL_WORDS
   return {
-    isSystem: true,
     u32() {
       if (used === POOL_WORDS) {
         randomFillSync(pool)
@@ -23,5 +22,6 @@ export function systemRandom(): Random {
     fill(bytes) {
       randomFillSync(bytes)
     },
+    x25519Key: () => generateKeyPairSync('x25519').privateKey,
   }
 }

@@ -1,11 +1,5 @@
 /** X25519 (RFC 7748) on `node:crypto`, with keys as the 32 bytes that travel. */
-import {
-  createPrivateKey,
-  createPublicKey,
-  diffieHellman,
-  generateKeyPairSync,
-  type KeyObject,
-} from 'node:crypto'
+import { createPrivateKey, createPublicKey, diffieHellman, type KeyObject } from 'node:crypto'
 
 export const X25519_KEY_SIZE = 32
 
@@ -24,13 +18,13 @@ export function x25519KeyPair(privateBytes: Uint8Array): KeyPair {
   const der = Buffer.concat([PRIVATE_PREFIX, privateBytes])
   const privateKey = createPrivateKey({ key: der, format: 'der', type: 'pkcs8' })
   der.fill(0)
-  return { privateKey, publicKey: publicBytes(createPublicKey(privateKey)) }
+  return keyPairOf(privateKey)
 }
 
-/** Makes a key pair of the system's chance: the private bytes never leave `node:crypto`. */
-export function generateX25519(): KeyPair {
-  const { privateKey, publicKey } = generateKeyPairSync('x25519')
-  return { privateKey, publicKey: publicBytes(publicKey) }
+/** Adds the public half. */
+export function keyPairOf(privateKey: KeyObject): KeyPair {
+  const { x = '' } = createPublicKey(privateKey).export({ format: 'jwk' })
+  return { privateKey, publicKey: Uint8Array.from(Buffer.from(x, 'base64url')) }
 }
 
 /**
@@ -42,8 +36,4 @@ export function x25519(privateKey: KeyObject, remote: Uint8Array): Buffer {
   const x = Buffer.from(remote).toString('base64url')
   const publicKey = createPublicKey({ key: { kty: 'OKP', crv: 'X25519', x }, format: 'jwk' })
   return diffieHellman({ privateKey, publicKey })
-}
-
-function publicBytes(key: KeyObject): Uint8Array {
-  return Uint8Array.from(Buffer.from(key.export({ format: 'jwk' }).x ?? '', 'base64url'))
 }

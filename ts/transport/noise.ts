@@ -7,13 +7,7 @@
 import { createCipheriv, createDecipheriv, createHash, hkdfSync } from 'node:crypto'
 import { TransportError } from '../errors.ts'
 import type { Random } from '../machine.ts'
-import {
-  generateX25519,
-  type KeyPair,
-  X25519_KEY_SIZE,
-  x25519,
-  x25519KeyPair,
-} from './key-agreement.ts'
+import { type KeyPair, keyPairOf, X25519_KEY_SIZE, x25519, x25519KeyPair } from './key-agreement.ts'
 
 const HASH_SIZE = 32
 const KEY_SIZE = 32
@@ -221,7 +215,8 @@ export class NoiseHandshake {
   }
 
   private drawEphemeral(): KeyPair {
-    if (this.random.isSystem) return generateX25519()
+    const key = this.random.x25519Key?.()
+    if (key) return keyPairOf(key)
     const bytes = new Uint8Array(X25519_KEY_SIZE)
     this.random.fill(bytes)
     const pair = x25519KeyPair(bytes)

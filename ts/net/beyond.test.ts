@@ -89,11 +89,29 @@ for (const transport of ['tcp', 'udp'] as const) {
     abort.abort()
     assert.is(await failed, 'ABORT_ERR')
     assert.is(await promised, 'ABORT_ERR')
+    const again = new AbortController()
+    const socket = new net.Socket()
+    socket.connect({ port, host: where.host, transport, signal: again.signal })
+    await once(socket, 'connect')
+    again.abort()
+    await once(socket, 'close').catch(() => {})
+    assert.is((socket.errored as NodeJS.ErrnoException).code, 'ABORT_ERR')
+    // The next connection of the same object is not the old signal's business.
+    socket.connect({ port, host: where.host, transport })
+    await once(socket, 'connect')
+    socket.destroy()
+    await once(socket, 'close')
+    socket.connect({ port, host: where.host, transport, signal: again.signal })
+    assert.is(await failureOf(once(socket, 'connect')), 'ABORT_ERR')
+    const wrong = { port, host: where.host, transport, signal: 'no signal' as never }
+    assert.throws(() => new net.Socket().connect(wrong), /"signal" argument/)
     const stop = new AbortController()
-    const other = net.createServer()
-    other.listen({ ...where, transport, signal: stop.signal })
+    const other = net.createServer({ transport })
+    other.listen({ ...where, signal: stop.signal })
     await once(other, 'listening')
     stop.abort()
+    await once(other, 'close')
+    other.listen({ ...where, transport, signal: stop.signal })
     await once(other, 'close')
     await promises.close(server)
   })
@@ -102,11 +120,18 @@ for (const transport of ['tcp', 'udp'] as const) {
     const server = await promises.listen({ ...where, transport }, (socket) => {
       socket.on('error', () => {}).resume()
     })
-    const socket = await promises.connect({ port: portOf(server), host: where.host, transport })
-    socket.on('error', () => {})
-    await socket[Symbol.asyncDispose]()
-    assert.ok(socket.destroyed)
-    await server[Symbol.asyncDispose]()
+    const opened: Socket[] = []
+    {
+      await using own = server
+      await using socket = await promises.connect({
+        port: portOf(own),
+        host: where.host,
+        transport,
+      })
+      opened.push(socket.on('error', () => {}))
+      assert.is(socket.readyState, 'open')
+    }
+    assert.ok(opened[0]?.destroyed)
     assert.is(server.listening, false)
   })
 

@@ -14,6 +14,8 @@ import type { TransportOptions } from './transport-choice.ts'
 export const kLink: unique symbol = Symbol('punchline.link')
 /** Set on sockets and servers that were constructed with options of ours. */
 export const kOptions: unique symbol = Symbol('punchline.options')
+/** Set on sockets of ours: the abort signal that their constructor was given. */
+export const kSignal: unique symbol = Symbol('punchline.signal')
 /** True on the prototypes of our own classes, which need nothing from the patched built-in. */
 export const kIsOwn: unique symbol = Symbol.for('punchline.net.v1.isOwn')
 /** Set on a server by `listen`, read by `_listen2`: which way this listening goes. */
@@ -50,6 +52,7 @@ export interface ClosingHandle {
 export interface SocketInternals {
   [kLink]?: Link | null
   [kOptions]?: TransportOptions | null
+  [kSignal]?: AbortSignal | undefined
   readonly [kIsOwn]?: true
   _handle: unknown
   _parent: InternalSocket | null | undefined

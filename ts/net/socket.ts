@@ -3,17 +3,30 @@
  * everything over TCP, pipes and descriptors is the built-in itself.
  */
 import net from 'node:net'
+import { addAbortSignal } from 'node:stream'
 import { figureDescriptors, type SocketFigures } from './figures.ts'
-import { type InternalSocket, kIsOwn, kLink, kOptions } from './internals.ts'
+import {
+  type InternalSocket,
+  kIsOwn,
+  kLink,
+  kOptions,
+  kSignal,
+  normalizeArguments,
+} from './internals.ts'
 import { type SocketBase, socketAccessors, socketMethods } from './socket-overrides.ts'
 import type { TransportOptions } from './transport-choice.ts'
 
 /** Options of the constructor: those of `net.Socket` and ours. */
 export type SocketOptions = net.SocketConstructorOpts & TransportOptions
 
+/** Options of `connect` of a socket. */
+export type SocketConnectOptions = net.SocketConnectOpts &
+  TransportOptions & { readonly signal?: AbortSignal | undefined }
+
 /** A socket: `net.Socket` with `stats()` and `path`. */
 export interface Socket extends net.Socket, SocketFigures {
-  connect(options: net.SocketConnectOpts & TransportOptions, connectionListener?: () => void): this
+  /** `signal` destroys the socket with an AbortError, as the constructor's does. */
+  connect(options: SocketConnectOptions, connectionListener?: () => void): this
   connect(port: number, host: string, connectionListener?: () => void): this
   connect(port: number, connectionListener?: () => void): this
   connect(path: string, connectionListener?: () => void): this
@@ -47,14 +60,30 @@ export const Socket = function (
   const socket = this as unknown as InternalSocket
   socket[kOptions] = takeOptions(options)
   socket[kLink] = null
+  socket[kSignal] = (options as net.SocketConstructorOpts | undefined)?.signal
   return undefined
 } as unknown as SocketConstructor
 
 Object.setPrototypeOf(Socket, net.Socket)
 Object.setPrototypeOf(Socket.prototype, net.Socket.prototype)
 
+const methods = socketMethods(net.Socket.prototype as unknown as SocketBase)
+
 // Methods of the built-in are enumerable; programs that copy them to a wrapper count on that.
-Object.assign(Socket.prototype, socketMethods(net.Socket.prototype as unknown as SocketBase))
+Object.assign(Socket.prototype, methods, {
+  connect(this: InternalSocket, ...args: unknown[]): InternalSocket {
+    const normalized = normalizeArguments(args)
+    const { signal } = normalized[0] as { signal?: unknown }
+    // `net.connect` has given it to the constructor.
+    const isNew = signal !== undefined && signal !== this[kSignal]
+    const isSignal = typeof signal === 'object' && signal !== null && 'aborted' in signal
+    // What is no signal throws here, before anything has been started.
+    if (isNew && !isSignal) addAbortSignal(signal as AbortSignal, this)
+    methods.connect.call(this, normalized as never)
+    if (isNew) addAbortSignal(signal as AbortSignal, this)
+    return this
+  },
+})
 Object.defineProperties(Socket.prototype, {
   ...socketAccessors,
   ...figureDescriptors,

@@ -4,7 +4,7 @@
  */
 import type net from 'node:net'
 import type { ServerOptions } from './server.ts'
-import type { SocketOptions } from './socket.ts'
+import type { SocketConnectOptions, SocketOptions } from './socket.ts'
 import type { TransportOptions } from './transport-choice.ts'
 
 export type AddressInfo = net.AddressInfo
@@ -20,7 +20,7 @@ export type OnReadOpts = net.OnReadOpts
 export type ServerOpts = ServerOptions
 export type SocketAddress = net.SocketAddress
 export type SocketAddressInitOptions = net.SocketAddressInitOptions
-export type SocketConnectOpts = net.SocketConnectOpts & TransportOptions
+export type SocketConnectOpts = SocketConnectOptions
 export type SocketConstructorOpts = SocketOptions
 export type SocketReadyState = net.SocketReadyState
 export type TcpNetConnectOpts = net.TcpNetConnectOpts & TransportOptions

@@ -13,7 +13,7 @@ import {
   socketSymbols,
   type WriteCallback,
 } from './internals.ts'
-import { isReadByWrapper, showHandle } from './js-stream-wrapper.ts'
+import { connectWrapper, isReadByWrapper, showHandle } from './js-stream-wrapper.ts'
 import type { Line, LineFailure, LineOwner, LineRefusal, LineStats } from './line.ts'
 import { errnoException } from './system-errors.ts'
 import type { WriteJob } from './write-job.ts'
@@ -166,11 +166,13 @@ export class Link extends AsyncResource implements LineOwner {
    */
   noticeWrapper(): void {
     const { socket } = this
-    if (socket === null || !this.isOpen) return
+    if (socket === null || (!this.isOpen && !socket.connecting)) return
     const count = socket.listenerCount('end')
     if (count === this.endListenerCount) return
     this.endListenerCount = count
-    if (isReadByWrapper(socket)) showHandle(socket)
+    if (!isReadByWrapper(socket)) return
+    if (this.isOpen) showHandle(socket)
+    else connectWrapper(socket)
   }
 
   /** True from 'connect' until closing. */

@@ -171,4 +171,49 @@ test('http2: many streams over one of our sockets', async () => {
   await close(server)
 })
 
+for (const end of ['close', 'destroy'] as const) {
+  test(`http2: a session says as over TCP what it is before it is connected, then ${end}`, async () => {
+    const seen: Record<string, unknown[]> = {}
+    for (const transport of ['tcp', 'udp']) {
+      const server = await serve(() => {})
+      const { port } = server.address() as builtin.AddressInfo
+      await close(server)
+      const events: unknown[] = []
+      seen[transport] = events
+      const session = http2.connect(`http://127.0.0.1:${port}`, {
+        createConnection: () => net.connect({ port, host: '127.0.0.1', transport } as never),
+      })
+      for (const event of ['connect', 'error', 'close'] as const) {
+        session.on(event, (error) => events.push([event, (error as { code?: string })?.code]))
+      }
+      events.push(session.connecting, session.state, session.encrypted)
+      session[end]()
+      events.push(session.closed, session.destroyed)
+      await once(session, 'close')
+    }
+    assert.equal(seen['udp'], seen['tcp'])
+  })
+}
+
+test('http2: a refused session fails as over TCP', async () => {
+  const seen: Record<string, unknown[]> = {}
+  for (const transport of ['tcp', 'udp']) {
+    const server = await serve(() => {})
+    const { port } = server.address() as builtin.AddressInfo
+    await close(server)
+    const session = http2.connect(`http://127.0.0.1:${port}`, {
+      createConnection: () => net.connect({ port, host: '127.0.0.1', transport } as never),
+    })
+    const codes: unknown[] = []
+    seen[transport] = codes
+    const stream = session.request({ ':path': '/' })
+    const note = (name: string) => (error: NodeJS.ErrnoException) => codes.push(name, error.code)
+    stream.on('error', note('stream'))
+    session.on('error', note('session'))
+    session.on('connect', () => codes.push('connected'))
+    await new Promise((resolve) => session.on('close', resolve))
+  }
+  assert.equal(seen['udp'], seen['tcp'])
+})
+
 test.run()

@@ -67,9 +67,15 @@ test('http: an agent, bulk both ways, Upgrade, a reset', async () => {
   assert.equal(await compare('http'), expected)
 })
 
-test('https: kept-alive connections, a reset, an unknown certificate', async () => {
+test('https: kept-alive connections, a reset, an unknown certificate, half-close', async () => {
   const stranger = 'DEPTH_ZERO_SELF_SIGNED_CERT'
-  assert.equal(await compare('https'), { right: 2, isAuthorized: true, cut: abrupt, stranger })
+  assert.equal(await compare('https'), {
+    right: 2,
+    isAuthorized: true,
+    cut: abrupt,
+    stranger,
+    upgraded: true,
+  })
 })
 
 test('http2: parallel streams in plain text and over TLS, a session that is cut', async () => {
@@ -82,26 +88,39 @@ test('tls: half-close with bulk both ways, client certificates, a cut', async ()
   assert.equal(await compare('tls'), expected)
 })
 
-test('undici: a pool, a cut', async () => {
-  assert.equal(await compare('undici'), { right: 6, cut: abrupt })
+test('undici: a pool, half-close, a cut', async () => {
+  assert.equal(await compare('undici'), { right: 6, cut: abrupt, upgraded: true })
 })
 
-test('ws: a big message both ways, a close with its reason, a cut', async () => {
-  assert.equal(await compare('ws'), { right: true, code: 4321, reason: 'enough', cut: 1006 })
+test('ws: a big message both ways, also after a close with its reason, a cut', async () => {
+  assert.equal(await compare('ws'), {
+    right: true,
+    code: 4321,
+    reason: 'enough',
+    late: true,
+    cut: 1006,
+  })
 })
 
-test('express: a body, a stream, an error page, a cut', async () => {
-  const expected = { right: true, streamed: true, missing: 404, cut: abrupt }
+test('express: a body, a stream, an error page, half-close, a cut', async () => {
+  const expected = { right: true, streamed: true, halfClosed: true, missing: 404, cut: abrupt }
   assert.equal(await compare('express'), expected)
 })
 
-test('mysql2: its client and its server, big packets, a cut', async () => {
-  const expected = { right: true, length: true, cut: 'PROTOCOL_CONNECTION_LOST' }
+test('mysql2: its client and its server, big packets, half-close, a cut', async () => {
+  const cut = 'PROTOCOL_CONNECTION_LOST'
+  const expected = { halfClosed: true, right: true, length: true, cut }
   assert.equal(await compare('mysql2'), expected)
 })
 
-test('mqtt and aedes: a big message through the broker, a reset', async () => {
-  const expected = { right: true, topic: 'big', isConnected: false, connections: 2 }
+test('mqtt and aedes: a big message through the broker, half-close, a reset', async () => {
+  const expected = {
+    halfClosed: true,
+    right: true,
+    topic: 'big',
+    isConnected: false,
+    connections: 3,
+  }
   assert.equal(await compare('mqtt'), expected)
 })
 
@@ -109,8 +128,8 @@ test('ssh2: a command with bulk both ways, a cut', async () => {
   assert.equal(await compare('ssh2'), { right: true, cut: true })
 })
 
-test('gRPC: unary and streaming calls, a deadline, a cut', async () => {
-  assert.equal(await compare('grpc'), { right: true, size: 1_000_000, late: 4, isCut: true })
+test('gRPC: unary and streaming calls, half-close, a deadline, a cut', async () => {
+  assert.equal(await compare('grpc'), { right: true, size: 2_500_000, late: 4, isCut: true })
 })
 
 /** A test against a real server; it counts only where that can be had. */
@@ -120,7 +139,7 @@ async function againstServer(name: ServerName, program: string, expected: unknow
     console.log(`skipped: ${program}: ${server}`)
     return
   }
-  test(`${program} against a real server: bulk both ways, a cut`, async () => {
+  test(`${program} against a real server: bulk both ways, an end with work under way, a cut`, async () => {
     assert.equal(await compare(program, { SERVER_PORT: String(server.port) }), expected)
   })
   test.after(() => server.close())
@@ -131,6 +150,7 @@ await againstServer('redis', 'redis', {
   counted: 500,
   news: 'hello',
   text: true,
+  late: [true, true],
   cut: [true, true],
 })
 await againstServer('postgres', 'pg', {

@@ -1,4 +1,4 @@
-// gRPC: unary and streaming calls with big messages, a deadline, an abrupt end.
+// gRPC: unary and streaming calls with big messages, half-close, a deadline, an abrupt end.
 import grpc from '@grpc/grpc-js'
 import { bulk, report } from './kit.mjs'
 
@@ -22,7 +22,10 @@ server.addService(service, {
   echo: (call, callback) => callback(null, call.request),
   pipe: (call) => {
     call.on('data', (bytes) => call.write(bytes))
-    call.on('end', () => call.end())
+    call.on('end', () => {
+      call.write(bulk)
+      call.end()
+    })
   },
   never: () => {},
 })

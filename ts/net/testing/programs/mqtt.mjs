@@ -1,4 +1,4 @@
-// mqtt against aedes: a big message both ways, two clients, an orderly and an abrupt end.
+// mqtt against aedes: a big message both ways, two clients, half-close, an orderly and an abrupt end.
 import { once } from 'node:events'
 import net from 'node:net'
 import { Aedes } from 'aedes'
@@ -25,6 +25,12 @@ const arrived = once(reader, 'message')
 await writer.publishAsync('big', bulk, { qos: 1 })
 const [topic, message] = await arrived
 await writer.endAsync()
+const third = await open()
+const last = once(reader, 'message')
+third.publish('big', bulk)
+third.stream.end()
+const [, halfClosed] = await last
+await third.endAsync(true)
 const isClosed = closed(reader)
 sockets[0].resetAndDestroy()
 await isClosed
@@ -32,4 +38,10 @@ const isConnected = reader.connected
 await reader.endAsync(true)
 await new Promise((resolve) => broker.close(resolve))
 await new Promise((resolve) => server.close(resolve))
-report({ right: message.equals(bulk), topic, isConnected, connections: sockets.length })
+report({
+  halfClosed: halfClosed.equals(bulk),
+  right: message.equals(bulk),
+  topic,
+  isConnected,
+  connections: sockets.length,
+})

@@ -1,4 +1,4 @@
-// mysql2: its own server part answers its client; a big result, a big parameter, an abrupt end.
+// mysql2: its own server part answers its client; a big result, a big parameter, half-close, an abrupt end.
 import { once } from 'node:events'
 import mysql from 'mysql2'
 import { bulk, codeOf, report } from './kit.mjs'
@@ -42,9 +42,21 @@ const options = { host: '127.0.0.1', port: inner.address().port, user: 'u', pass
 const client = mysql.createConnection(options).promise()
 const [rows] = await client.query('SELECT')
 const [lengths] = await client.query(`SELECT '${text}'`)
-await client.end()
+client.connection.on('error', () => {})
+const halfClosed = client.query('SELECT')
+client.connection.stream.end()
+const [[{ answer }]] = await halfClosed
+await once(client.connection.stream, 'close')
+const third = mysql.createConnection(options).promise()
+await third.query('SELECT')
+await third.end()
 const other = mysql.createConnection(options)
 other.on('error', () => {})
 const cut = await codeOf(other.promise().query('CUT'))
 await new Promise((resolve) => inner.close(resolve))
-report({ right: rows[0].answer === text, length: Number(lengths[0].answer) > text.length, cut })
+report({
+  halfClosed: answer === text,
+  right: rows[0].answer === text,
+  length: Number(lengths[0].answer) > text.length,
+  cut,
+})

@@ -1,4 +1,5 @@
-// pg against a real PostgreSQL: a big value both ways, a pool, an error, an abrupt end.
+// pg against a real PostgreSQL: a big value both ways, a pool, an error, an orderly end, an abrupt end.
+import { once } from 'node:events'
 import pg from 'pg'
 import { bulk, codeOf, report } from './kit.mjs'
 import { relay } from './relay.mjs'
@@ -16,10 +17,22 @@ const sums = await Promise.all(
   [1, 2, 3, 4, 5, 6].map(async (n) => (await pool.query('SELECT $1::int * 2 AS n', [n])).rows[0].n),
 )
 await pool.end()
+// The client ends its half with a word of the protocol; the server closes.
+const other = new pg.Client(options)
+await other.connect()
+const isClosed = once(other.connection.stream, 'end')
+await other.query('SELECT 1')
+await other.end()
+await isClosed
 const sleeping = client.query('SELECT pg_sleep(60)')
 const cut = codeOf(sleeping)
 way.cut()
 const isCut = (await cut) !== 'no error'
 await client.end().catch(() => {})
 way.close()
-report({ value: rows[0].value.equals(bulk), syntax, sums, isCut })
+report({
+  value: rows[0].value.equals(bulk),
+  syntax,
+  sums,
+  isCut,
+})

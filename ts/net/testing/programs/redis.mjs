@@ -1,4 +1,5 @@
-// ioredis and redis against a real Redis: a big value both ways, a pipeline, pub/sub, an abrupt end.
+// ioredis and redis against a real Redis: a big value both ways, a pipeline, pub/sub, an
+// end with a command under way, an abrupt end.
 import { once } from 'node:events'
 import Redis from 'ioredis'
 import { createClient } from 'redis'
@@ -24,12 +25,23 @@ await first.publish('news', 'hello')
 const [, news] = await heard
 await listener.quit()
 
+const leaving = first.duplicate()
+await leaving.set('big', bulk)
+const late = leaving.getBuffer('big')
+await leaving.quit()
+await first.del('big')
+
 const second = createClient({ socket: { ...options, reconnectStrategy: false } })
 second.on('error', () => {})
 await second.connect()
 await second.set('text', text)
 const other = await second.get('text')
 await second.del('text')
+const third = second.duplicate()
+third.on('error', () => {})
+await third.connect()
+const last = third.echo(text)
+await third.close()
 const waiting = [codeOf(first.blpop('never', 0)), codeOf(second.blPop('never', 0))]
 await new Promise((resolve) => setImmediate(resolve))
 way.cut()
@@ -42,5 +54,6 @@ report({
   counted: counted.at(-1)[1],
   news,
   text: other === text,
+  late: [(await late).equals(bulk), (await last) === text],
   cut,
 })

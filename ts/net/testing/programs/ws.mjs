@@ -1,4 +1,4 @@
-// ws: bulk both ways, a close with its code, an abrupt end.
+// ws: bulk both ways, an answer that comes after the client has closed its half, an abrupt end.
 import { once } from 'node:events'
 import http from 'node:http'
 import { WebSocket, WebSocketServer } from 'ws'
@@ -23,11 +23,13 @@ const open = async () => {
 const client = await open()
 client.send(bulk)
 const [echoed] = await once(client, 'message')
+client.send(bulk)
 client.close(4321, 'enough')
+const [late] = await once(client, 'message')
 const [code, reason] = await once(client, 'close')
 const other = await open()
 other.send('cut')
 const [cut] = await closed(other)
 echo.close()
 server.close()
-report({ right: echoed.equals(bulk), code, reason: String(reason), cut })
+report({ right: echoed.equals(bulk), code, reason: String(reason), late: late.equals(bulk), cut })

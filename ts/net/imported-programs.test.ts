@@ -1,0 +1,58 @@
+// slow: runs programs, each in a process of its own.
+/** Programs that get sockets of `punchline/net` by an option: the same over UDP as over TCP. */
+import { execFile } from 'node:child_process'
+import { fileURLToPath } from 'node:url'
+import { promisify } from 'node:util'
+import { test } from 'uvu'
+import * as assert from 'uvu/assert'
+import { startServer } from '../dev/real-servers.ts'
+
+const run = promisify(execFile)
+const programs = fileURLToPath(new URL('./testing/imported-programs.mjs', import.meta.url))
+
+/** The same over both; `expected` says what, aside from the way. */
+async function compare(name: string, expected: object, port = 0): Promise<void> {
+  for (const transport of ['tcp', 'udp']) {
+    const env = { ...process.env, PUNCHLINE_TRANSPORT: transport, SERVER_PORT: String(port) }
+    const command = ['--import', 'tsx', programs, name]
+    const { stdout } = await run(process.execPath, command, { env, timeout: 30_000 })
+    assert.equal(JSON.parse(stdout), { ...expected, ways: [transport] }, `${name} ${transport}`)
+  }
+}
+
+const right = { right: true }
+const all = { ...right, halfClosed: true }
+
+const expectations: Readonly<Record<string, object>> = {
+  http: { ...all, cut: 'ECONNRESET' },
+  https: { ...all, cut: 'ECONNRESET' },
+  tls: { ...right, rest: 0 },
+  http2: { ...right, isCut: true },
+  undici: { ...all, isCut: true },
+  ws: { ...all, code: 4321, cut: 1006 },
+  mqtt: all,
+  ssh2: right,
+  mysql2: { ...all, cut: 'PROTOCOL_CONNECTION_LOST' },
+  grpc: right,
+}
+
+for (const [name, expected] of Object.entries(expectations)) {
+  test(`${name} is given our sockets`, () => compare(name, expected))
+}
+
+for (const [name, program] of [
+  ['redis', 'ioredis'],
+  ['postgres', 'pg'],
+] as const) {
+  const server = await startServer(name)
+  if (typeof server === 'string') {
+    console.log(`skipped: ${program}: ${server}`)
+    continue
+  }
+  test(`${program} is given our sockets`, () => {
+    return compare(program, { right: true, isCut: true }, server.port)
+  })
+  test.after(() => server.close())
+}
+
+test.run()

@@ -94,7 +94,8 @@ test('loads from ESM and from CommonJS, and both get the same objects', () => {
 test('its net is a drop-in in both module formats', () => {
   const use = `
     const { Socket } = net
-    console.log(new Socket() instanceof require('node:net').Socket, net.connect === connect)
+    const names = [Socket, net.Server, connect, net.createServer].map(({ name }) => name).join(' ')
+    console.log(new Socket() instanceof require('node:net').Socket, net.connect === connect, names)
   `
   const esm = `
     import { createRequire } from 'node:module'
@@ -103,8 +104,9 @@ test('its net is a drop-in in both module formats', () => {
     ${use}
   `
   const cjs = `const net = require('punchline/net'); const { connect } = net; ${use}`
-  assert.is(runScript('net.mjs', esm), 'true true')
-  assert.is(runScript('net.cjs', cjs), 'true true')
+  const expected = 'true true Socket Server connect createServer'
+  assert.is(runScript('net.mjs', esm), expected)
+  assert.is(runScript('net.cjs', cjs), expected)
 })
 
 test('a fresh import of net loads one file of ours, and the transport with the first UDP socket', () => {

@@ -64,6 +64,8 @@ export const Server = function (
   return undefined
 } as unknown as ServerConstructor
 
+// Compiled to CommonJS the function would have no name.
+Object.defineProperty(Server, 'name', { value: 'Server' })
 Object.setPrototypeOf(Server, net.Server)
 Object.setPrototypeOf(Server.prototype, net.Server.prototype)
 

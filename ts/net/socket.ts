@@ -64,6 +64,8 @@ export const Socket = function (
   return undefined
 } as unknown as SocketConstructor
 
+// Compiled to CommonJS the function would have no name.
+Object.defineProperty(Socket, 'name', { value: 'Socket' })
 Object.setPrototypeOf(Socket, net.Socket)
 Object.setPrototypeOf(Socket.prototype, net.Socket.prototype)
 

@@ -81,6 +81,8 @@ export const CN_ANSWERED: i32 = 128
 export const CN_PROTECTED: i32 = 256
 /** The peer knows that its limit for the connection holds us back. */
 export const CN_SAID_BLOCKED: i32 = 512
+/** It is kept also when it has no streams. */
+export const CN_PINNED: i32 = 1024
 
 export const CN_TIMER: i32 = 40
 const CN_NEXT: i32 = 64

@@ -26,7 +26,7 @@ import { Stream, type StreamOwner } from './stream.ts'
 
 export interface ConnectionOwner {
   /** The handshake is through. */
-  opened?(): void
+  opened?: (() => void) | undefined
   /** Probes are not answered: the peer may be gone. Told once per silence. */
   silent?(): void
   /** The peer has proven that it is at another address now: `remote`. */

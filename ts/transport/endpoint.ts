@@ -73,6 +73,7 @@ import { COUNTER_NAMES, type EndpointCounters } from './counters.ts'
 import type { TransportParameters } from './handshake.ts'
 import { NodeKey, type PeerKey } from './identity.ts'
 import { CONGESTION_CONTROLLERS, type EndpointOptions, resolveEndpointOptions } from './options.ts'
+import { Pin, type PinHost, type PinOwner } from './pin.ts'
 import { ConnectionQlog, type OpenTrace } from './qlog.ts'
 import {
   HandshakeFailure,
@@ -202,6 +203,7 @@ export class Endpoint implements DatagramPort {
   private handle: Handle
   private nowMicros: Micros
   private nextTag = 1
+  private readonly pins = new Set<Pin>()
   private readonly byTag = new Map<number, Connection | Stream>()
   private readonly tags = new Map<Connection | Stream, number>()
   /** Descriptors that the last `flush` filled. */
@@ -234,7 +236,7 @@ export class Endpoint implements DatagramPort {
     core.setParam(CONFIG_STREAM_WINDOW, options.streamWindowBytes)
     core.setParam(CONFIG_CONNECTION_WINDOW, options.connectionWindowBytes)
     core.setParam(CONFIG_CONNECT_TIMEOUT, options.connectTimeoutMs * 1000)
-    core.setParam(CONFIG_IDLE_TIMEOUT, options.idleTimeoutMs * 1000)
+    core.setParam(CONFIG_IDLE_TIMEOUT, idleMicros(options.idleTimeoutMs))
     core.setParam(CONFIG_KEEP_ALIVE, options.keepAliveMs * 1000)
     core.setParam(CONFIG_EMPTY_TIMEOUT, options.emptyTimeoutMs * 1000)
     core.setParam(CONFIG_ACK_DELAY, options.ackDelayMicros)
@@ -319,9 +321,46 @@ export class Endpoint implements DatagramPort {
     return connection
   }
 
+  /**
+   * Keeps a connection to a peer, through any blackout and each restart of it, until `release`. A
+   * connection ends when nothing is heard for `idleTimeoutMs` (0: never), and another one follows.
+   */
+  pin(now: Micros, to: DatagramAddress, owner: PinOwner, options: ConnectOptions = {}): Pin {
+    this.nowMicros = now
+    const pin = new Pin(to, owner, this.pinHost(to, options), this.random, now)
+    this.pins.add(pin)
+    this.work()
+    return pin
+  }
+
+  private pinHost(to: DatagramAddress, options: ConnectOptions): PinHost {
+    return {
+      now: () => this.nowMicros,
+      dial: ({ opened, closed }) => {
+        const owner: ConnectionOwner = { closed }
+        const connection = this.connect(this.nowMicros, to, owner, options)
+        if (connection === undefined) return undefined
+        this.core.exports.connectionPin(connection.coreHandle)
+        owner.opened = () => opened(connection)
+        return connection
+      },
+      work: () => this.work(),
+      forget: (pin) => this.pins.delete(pin),
+    }
+  }
+
+  /** Leaves through another socket wherever this one was used: it failed, or is about to be closed. */
+  replaceSocket(now: Micros, from: number, to: number): void {
+    this.nowMicros = now
+    for (const object of [...this.byTag.values()]) {
+      if (object instanceof Connection && object.remote.socketIndex === from) object.moveTo(to)
+    }
+  }
+
   /** Tells all peers that it is over; flush once more, then `destroy`. */
   close(now: Micros): void {
     this.nowMicros = now
+    this.pins.clear()
     this.setListening(false)
     for (const object of [...this.byTag.values()]) {
       if (object instanceof Connection) object.close(CODE_ENDPOINT_CLOSED)
@@ -413,11 +452,14 @@ export class Endpoint implements DatagramPort {
     this.core.exports.timeout(this.handle, now)
     if (this.traces.size > 0) this.lookAtTraces()
     this.handleEvents()
+    for (const pin of [...this.pins]) pin.timeout(now)
     this.tellIfEmpty()
   }
 
   nextTimeout(): Micros {
-    return this.core.exports.nextTimeout(this.handle)
+    let due = this.core.exports.nextTimeout(this.handle)
+    for (const pin of this.pins) due = Math.min(due, pin.nextTimeout())
+    return due
   }
 
   // ── Traces ─────────────────────────────────────────────────────────────────────────────────────
@@ -806,7 +848,7 @@ export class Endpoint implements DatagramPort {
     core.setParam(PEER_PACKET_BYTES_MAX, parameters.packetBytesMax)
     core.setParam(PEER_ACK_DELAY, parameters.ackDelayMicros)
     core.setParam(PEER_BURST_BYTES, parameters.burstBytes)
-    core.setParam(PEER_IDLE_TIMEOUT, parameters.idleTimeoutMs * 1000)
+    core.setParam(PEER_IDLE_TIMEOUT, idleMicros(parameters.idleTimeoutMs))
   }
 
   private handleStream(handle: Handle, connection: Connection): void {
@@ -821,6 +863,11 @@ export class Endpoint implements DatagramPort {
     stream.accept()
     if (stream.readableSize > 0 || stream.ended) owner.readable()
   }
+}
+
+/** 0 means never; the core's longest time is more than a century. */
+function idleMicros(ms: number): number {
+  return ms === 0 ? 4e15 : ms * 1000
 }
 
 /** The two words of a connection id. */

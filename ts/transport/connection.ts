@@ -152,6 +152,21 @@ export class Connection {
     this.endpoint.work()
   }
 
+  /**
+   * Closes when everything that was written has arrived at the peer: each stream is finished now, and
+   * what the peer writes later is lost.
+   */
+  end(): void {
+    if (this.handle === 0) return
+    for (const stream of this.streams) if (!stream.isSettled) stream.finish()
+    this.endpoint.closeWhenSettled(this)
+  }
+
+  /** @internal Whether nothing of ours is on its way. */
+  get isSettled(): boolean {
+    return [...this.streams].every((stream) => stream.isSettled)
+  }
+
   /** The peer is known to be gone: what it sent can still be read, nobody is told. */
   lose(code: number): void {
     if (this.handle === 0) return

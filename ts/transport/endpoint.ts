@@ -204,6 +204,8 @@ export class Endpoint implements DatagramPort {
   private nowMicros: Micros
   private nextTag = 1
   private readonly pins = new Set<Pin>()
+  /** Connections that are closed when everything of ours has arrived. */
+  private readonly ending = new Set<Connection>()
   private readonly byTag = new Map<number, Connection | Stream>()
   private readonly tags = new Map<Connection | Stream, number>()
   /** Descriptors that the last `flush` filled. */
@@ -595,6 +597,20 @@ export class Endpoint implements DatagramPort {
     return bytes
   }
 
+  /** @internal Closes a connection as soon as what its streams have written is acknowledged. */
+  closeWhenSettled(connection: Connection): void {
+    this.ending.add(connection)
+    this.closeSettled()
+  }
+
+  private closeSettled(): void {
+    for (const connection of this.ending) {
+      if (!connection.isSettled) continue
+      this.ending.delete(connection)
+      connection.close()
+    }
+  }
+
   /** @internal Tells what is pending. */
   handleEvents(): void {
     if (this.isHandling) return
@@ -602,6 +618,7 @@ export class Endpoint implements DatagramPort {
     try {
       for (let count = this.takeEvents(); count > 0; count = this.takeEvents()) {
         for (let index = 0; index < count; index++) this.handleEvent(index)
+        if (this.ending.size > 0) this.closeSettled()
       }
     } finally {
       this.isHandling = false

@@ -193,12 +193,14 @@ export class Endpoint implements DatagramPort {
   openTrace: OpenTrace | undefined
   private readonly traces = new Map<Connection, ConnectionQlog>()
   private isEmptyAwaited = false
-  private readonly core: Core
+  private isListening = false
+  private resetSecret: Uint8Array | undefined
+  private core: Core
   private readonly random: Random
   private readonly addresses: AddressBook
   private security: EndpointSecurity
   private key: NodeKey | undefined
-  private readonly runJobs: ((count: number) => void) | undefined
+  private runJobs: ((count: number) => void) | undefined
   private readonly packetBytesTo: ((address: string) => number) | undefined
   private handle: Handle
   private nowMicros: Micros
@@ -248,8 +250,8 @@ export class Endpoint implements DatagramPort {
     core.setParam(CONFIG_SEED_LOW, this.random.u32() >>> 1)
     core.setParam(CONFIG_SEED_HIGH, this.random.u32() >>> 1)
     // The reset token's secret is the node key's, so that a restarted node can still say it.
-    const resets = this.key?.deriveSecret('reset token', 16) ?? this.drawBytes(16)
-    core.setScratch(Buffer.concat([this.drawBytes(16), resets]))
+    this.resetSecret ??= this.key?.deriveSecret('reset token', 16) ?? this.drawBytes(16)
+    core.setScratch(Buffer.concat([this.drawBytes(16), this.resetSecret]))
     return core.exports.endpointCreate(this.nowMicros)
   }
 
@@ -280,6 +282,7 @@ export class Endpoint implements DatagramPort {
 
   /** Whether first packets of strangers are taken. */
   setListening(isListening: boolean): void {
+    this.isListening = isListening
     this.core.exports.endpointListen(this.handle, isListening ? 1 : 0)
   }
 
@@ -378,6 +381,30 @@ export class Endpoint implements DatagramPort {
     for (const connection of this.traces.keys()) this.endTrace(connection, CODE_ENDPOINT_CLOSED)
     this.byTag.clear()
     this.tags.clear()
+  }
+
+  /** The core has trapped: nothing of it may be used any more, until `restart`. */
+  halt(): void {
+    this.handle = 0
+  }
+
+  /**
+   * Goes on with a fresh core, as who it was: connections and streams are gone with the old one, with
+   * CODE_RESET, and peers hear so when they send.
+   * @throws Error when the core has no memory for it.
+   */
+  restart(core: Core, runJobs: ((count: number) => void) | undefined): void {
+    this.abandon()
+    this.byTag.clear()
+    this.tags.clear()
+    this.ending.clear()
+    this.lingering = 0
+    this.core = core
+    this.runJobs = runJobs
+    this.handle = this.create()
+    if (this.handle === 0) throw new Error('no memory for another endpoint')
+    if (runJobs !== undefined) core.exports.endpointOffload(this.handle, 1)
+    this.setListening(this.isListening)
   }
 
   /** The core is gone, or about to be: everything that hangs off it ends with `code`. */

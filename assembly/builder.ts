@@ -31,6 +31,7 @@ import {
   CN_MESSAGE_OUT,
   CN_ORIGINAL_CID,
   CN_PATHS,
+  CN_PINNED,
   CN_READY,
   CN_REMOTE_CID,
   CN_RETRY_AT,
@@ -751,7 +752,7 @@ function serve(ep: ptr, cn: ptr, now: f64): bool {
 
 /** When a connection without streams is closed by the side that opened it. */
 export function emptyDeadline(cn: ptr): f64 {
-  if ((r32(cn + CN_FLAGS) & CN_IS_CLIENT) === 0) return Infinity
+  if ((r32(cn + CN_FLAGS) & (CN_IS_CLIENT | CN_PINNED)) !== CN_IS_CLIENT) return Infinity
   return rf64(cn + CN_EMPTY_SINCE) + rf64(r32(cn + ENDPOINT) + EP_EMPTY_TIMEOUT)
 }
 

@@ -36,6 +36,7 @@ import { give, OWNER_PARENT, OWNER_QUOTA, take } from './pages'
 import {
   PATH_IN_FLIGHT_COUNT,
   PATH_LAST_ELICITING,
+  PATH_PACKET_BYTES,
   PATH_RTT_MIN,
   PATH_RTT_SMOOTHED,
   PATH_RTT_VARIANCE,
@@ -81,6 +82,8 @@ export const CN_ANSWERED: i32 = 128
 export const CN_PROTECTED: i32 = 256
 /** The peer knows that its limit for the connection holds us back. */
 export const CN_SAID_BLOCKED: i32 = 512
+/** It is kept also when it has no streams. */
+export const CN_PINNED: i32 = 1024
 
 export const CN_TIMER: i32 = 40
 const CN_NEXT: i32 = 64
@@ -389,6 +392,8 @@ export function addControl(cn: ptr, bits: i32): void {
 
 /** A peer whose packets ever needed less than this is near. */
 const NEAR_RTT: f64 = 2000.0
+const LARGE_PACKET: i32 = 8192
+const LARGE_SHARE: f64 = 3.0
 
 /**
  * What may be in flight. Near peers are not held back by the way but by their socket's buffer, which
@@ -397,7 +402,9 @@ const NEAR_RTT: f64 = 2000.0
 export function flightWindow(cn: ptr, path: ptr): f64 {
   const window: f64 = congestionWindow(path)
   if (rf64(path + PATH_RTT_MIN) >= NEAR_RTT) return window
-  return minf(window, f64(r32(cn + CN_PEER_BURST)))
+  // Systems charge a large datagram with little more than its size, a small one with a multiple.
+  const share: f64 = r32(path + PATH_PACKET_BYTES) >= LARGE_PACKET ? LARGE_SHARE : 1.0
+  return minf(window, f64(r32(cn + CN_PEER_BURST)) * share)
 }
 
 // ── Time ─────────────────────────────────────────────────────────────────────────────────────────

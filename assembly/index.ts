@@ -29,6 +29,7 @@ import {
   CN_PEER_ACK_DELAY,
   CN_PEER_BURST,
   CN_PEER_STREAM_WINDOW,
+  CN_PINNED,
   CN_PROTECTED,
   CN_REMOTE_CID,
   CN_RESET_TOKEN,
@@ -515,6 +516,11 @@ export function connectionKeepAlive(cn: ptr, micros: f64): void {
   if (!isA(cn, TAG_CONNECTION)) return
   wf64(cn + CN_KEEP_ALIVE, minf(maxf(micros, 0.0), 4e15))
   wantSend(cn)
+}
+
+/** The connection is kept also when it has no streams. */
+export function connectionPin(cn: ptr): void {
+  if (isA(cn, TAG_CONNECTION)) w32(cn + CN_FLAGS, r32(cn + CN_FLAGS) | CN_PINNED)
 }
 
 /** Nothing larger than `bytes` leaves for the peer from now on: the host knows the interface. */

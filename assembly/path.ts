@@ -159,7 +159,7 @@ export const RECORD_SIZE: i32 = 32
 export const NO_STREAM: i32 = -1
 export const RECORD_FIN: i32 = 1 << 31
 
-const RING_MIN: i32 = 32
+const RING_MIN: i32 = 8
 const RING_MAX: i32 = 131072
 
 export function pathCreate(

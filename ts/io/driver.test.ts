@@ -14,17 +14,10 @@ import { Driver, type DriverSetup } from './driver.ts'
 import { Loop } from './loop.ts'
 import { Route } from './route.ts'
 import { availableBackends } from './testing/backends.ts'
+import { until } from './testing/until.ts'
 
 const WAIT_MS = 30_000
 const LOCAL: UdpBinding = { address: '127.0.0.1', port: 0, family: 4 }
-
-async function until(condition: () => boolean, what: string): Promise<void> {
-  const limit = AbortSignal.timeout(WAIT_MS)
-  while (!condition()) {
-    if (limit.aborted) throw new Error(`timed out: ${what}`)
-    await new Promise((resolve) => setImmediate(resolve))
-  }
-}
 
 /** Reads a stream to its end and counts. */
 class Sink implements StreamOwner {

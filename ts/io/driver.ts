@@ -39,13 +39,16 @@ export interface DriverSetup {
 
 export class Driver implements DatagramSocketOwner {
   readonly endpoint: Endpoint
-  readonly socket: DatagramSocket
+  /** Another one after a trap. */
+  socket: DatagramSocket
   /** @internal It is on the loop's list. */
   isFlushPlanned = false
   private readonly loop: Loop
   private readonly incoming: AddressBook
   private readonly onFailed: ((error: Error) => void) | undefined
   private readonly onRefused: ((refusal: DatagramRefusal) => void) | undefined
+  private readonly openSocket: (port: number) => DatagramSocket
+  private isRef = true
   private isBlocked = false
   private isClosed = false
 
@@ -64,12 +67,13 @@ export class Driver implements DatagramSocketOwner {
     const outgoing = new AddressBook({ zones, isMapped: binding.family === 6 })
     const faults = setup.faults ?? process.env['PUNCHLINE_FAULTS']
     const parsed = faults ? parseFaults(faults) : undefined
-    const socket = loop.openSocket({
-      binding,
-      owner: this,
-      addresses: outgoing,
-    })
-    this.socket = parsed ? new FaultySocket(socket, parsed, loop.core.bytes) : socket
+    this.openSocket = (port) => {
+      const to = { ...binding, port }
+      const opened = loop.openSocket({ binding: to, owner: this, addresses: outgoing })
+      return parsed ? new FaultySocket(opened, parsed, loop.core.bytes) : opened
+    }
+    const socket = this.openSocket(binding.port)
+    this.socket = socket
     try {
       this.endpoint = new Endpoint({
         core: loop.core,
@@ -150,6 +154,29 @@ export class Driver implements DatagramSocketOwner {
     this.loop.remove(this)
     this.endpoint.destroy()
     this.socket.close()
+  }
+
+  /** Whether the socket keeps the process alive; true at first. */
+  setRef(isRef: boolean): void {
+    this.isRef = isRef
+    this.socket.setRef(isRef)
+  }
+
+  /** @internal The loop has a fresh core: the same port, the same identity, nothing else. */
+  restart(): void {
+    const { port } = this.socket
+    this.socket.close()
+    this.isBlocked = false
+    try {
+      this.socket = this.openSocket(port)
+      this.socket.setRef(this.isRef)
+      this.endpoint.restart(this.loop.core, this.loop.runJobs)
+    } catch (error) {
+      // Somebody else has taken the port, or there is no memory: what was open is over all the same.
+      this.endpoint.abandon()
+      this.onFailed?.(error as Error)
+    }
+    this.loop.planFlush(this)
   }
 
   // ── What the socket tells ──────────────────────────────────────────────────────────────────────

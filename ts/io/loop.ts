@@ -2,6 +2,7 @@
  * What the drivers of one core share: its memory is filled by one at a time, and one timer serves
  * them all.
  */
+import { channel } from 'node:diagnostics_channel'
 import { Core, type CoreOptions, JOBS, VERDICTS } from '../../bindings/core.ts'
 import { NativeHub } from '../../bindings/native-hub.ts'
 import { type Micros, NEVER } from '../machine.ts'
@@ -13,6 +14,8 @@ import { DgramSocket } from './dgram-socket.ts'
 import type { Driver } from './driver.ts'
 import { NativeUdpSocket } from './native-socket.ts'
 
+/** Tells of traps: { error }. */
+const traps = channel('punchline:trap')
 /** Longest wait of one timer: Node's own limit is 2^31 − 1 ms. */
 const WAIT_MAX_MS = 2 ** 30
 /** Shorter waits go to the native deadline, where there is one: it knows microseconds. */
@@ -37,7 +40,9 @@ export interface SocketSetup {
 
 /** A core with its drivers, driven by the event loop. */
 export class Loop {
-  readonly core: Core
+  /** Another one after a trap. */
+  core: Core
+  private readonly options: LoopOptions
   private readonly drivers = new Set<Driver>()
   /** Whose datagrams lie in the receive arena. */
   private receiving: Driver | undefined
@@ -54,9 +59,37 @@ export class Loop {
   private sending: Driver | undefined
 
   constructor(options: LoopOptions = {}) {
-    this.core = Core.create(options)
+    this.options = options
+    this.core = this.makeCore()
     this.choice = options.backend
     this.busyPollMs = options.busyPollMs ?? busyPollOf(process.env['PUNCHLINE_BUSY_POLL_MS'])
+  }
+
+  // ── Traps ──────────────────────────────────────────────────────────────────────────────────────
+
+  private makeCore(): Core {
+    const core = Core.create(this.options)
+    core.guard((error) => this.handleTrap(error))
+    return core
+  }
+
+  /**
+   * The core has met a defect of its own: its memory can't be trusted. Every socket on it gets
+   * ECONNRESET, and a fresh core serves the next ones, on the same ports.
+   */
+  private handleTrap(error: Error): void {
+    for (const driver of this.drivers) driver.endpoint.halt()
+    traps.publish({ error })
+    // Callers up the stack still hold the old one.
+    process.nextTick(() => {
+      const { hub } = this
+      this.hub = undefined
+      this.receiving = undefined
+      this.sending = undefined
+      this.core = this.makeCore()
+      for (const driver of [...this.drivers]) driver.restart()
+      hub?.close()
+    })
   }
 
   add(driver: Driver): void {

@@ -355,7 +355,7 @@ export class UdpMux implements LineHome {
     const isWanted = this.isListenerRef || isLingering || this.hasRefLine()
     if (isWanted === this.isRef) return
     this.isRef = isWanted
-    this.driver.socket.setRef(isWanted)
+    this.driver.setRef(isWanted)
   }
 
   private hasRefLine(): boolean {

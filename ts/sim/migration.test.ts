@@ -244,4 +244,72 @@ test('a server that changes its address is followed, too', () => {
   server.destroy()
 })
 
+test('an endpoint on three ports is one node, and a lost port is replaced without a lost byte', () => {
+  const world = new World(4)
+  const core = Core.create()
+  const make = (name: string, address: string, ports: readonly number[]) => {
+    const host = world.host(name, address)
+    const endpoint = new Endpoint({ core, random: host.random, now: host.now })
+    const attachment = host.attach(
+      endpoint,
+      ports.map((port) => ({ port })),
+    )
+    endpoint.onWork = () => attachment.wake()
+    return { host, endpoint }
+  }
+  const server = make('server', '198.51.100.1', [PORT, PORT + 1, PORT + 2])
+  const client = make('client', '192.0.2.1', [5_000, 5_001])
+  world.link(client.host, server.host, { delayMicros: RTT_MICROS / 2, rateBitsPerSecond: RATE })
+  const received = new Map<number, number>()
+  const accepted: Connection[] = []
+  server.endpoint.setListening(true)
+  server.endpoint.owner = {
+    connection: (connection) => {
+      accepted.push(connection)
+    },
+    stream: (stream) => {
+      const scratch = new Uint8Array(65_536)
+      const readable = () => {
+        for (let size = stream.readInto(scratch); size > 0; size = stream.readInto(scratch)) {
+          received.set(stream.port, (received.get(stream.port) ?? 0) + size)
+        }
+      }
+      return { readable, writable: () => {}, failed: () => {} }
+    },
+  }
+  const failures: number[] = []
+  const failed = (code: number) => failures.push(code)
+  const connections = [0, 1, 2].map((index) => {
+    const to = { socketIndex: 0, address: '198.51.100.1', port: PORT + index }
+    const connection = client.endpoint.connect(client.host.now, to, {
+      closed: failed,
+    }) as Connection
+    const write = () => {
+      while (stream.write(CHUNK) > 0);
+    }
+    const owner = { readable: () => {}, writable: write, failed }
+    const stream = connection.openStream(index, owner) as Stream
+    write()
+    return connection
+  })
+  world.runFor(SECOND)
+  assert.is(new Set(connections.map(({ security }) => security?.remote?.nodeId.toString())).size, 1)
+  assert.equal(
+    accepted.map(({ remote }) => remote.port),
+    [5_000, 5_000, 5_000],
+  )
+  client.endpoint.replaceSocket(client.host.now, 0, 1)
+  world.runFor(SECOND)
+  assert.equal(
+    accepted.map(({ remote }) => remote.port),
+    [5_001, 5_001, 5_001],
+  )
+  const before = new Map(received)
+  world.runFor(2 * SECOND)
+  for (const [port, size] of received) assert.ok(size > (before.get(port) ?? 0), `stream ${port}`)
+  assert.equal(failures, [])
+  client.endpoint.destroy()
+  server.endpoint.destroy()
+})
+
 test.run()

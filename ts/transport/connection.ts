@@ -26,7 +26,7 @@ import { Stream, type StreamOwner } from './stream.ts'
 
 export interface ConnectionOwner {
   /** The handshake is through. */
-  opened?(): void
+  opened?: (() => void) | undefined
   /** Probes are not answered: the peer may be gone. Told once per silence. */
   silent?(): void
   /** The peer has proven that it is at another address now: `remote`. */
@@ -150,6 +150,21 @@ export class Connection {
     this.core.exports.connectionClose(this.handle, this.endpoint.now, code)
     this.finishClosing(code)
     this.endpoint.work()
+  }
+
+  /**
+   * Closes when everything that was written has arrived at the peer: each stream is finished now, and
+   * what the peer writes later is lost.
+   */
+  end(): void {
+    if (this.handle === 0) return
+    for (const stream of this.streams) if (!stream.isSettled) stream.finish()
+    this.endpoint.closeWhenSettled(this)
+  }
+
+  /** @internal Whether nothing of ours is on its way. */
+  get isSettled(): boolean {
+    return [...this.streams].every((stream) => stream.isSettled)
   }
 
   /** The peer is known to be gone: what it sent can still be read, nobody is told. */

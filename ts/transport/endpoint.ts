@@ -73,6 +73,7 @@ import { COUNTER_NAMES, type EndpointCounters } from './counters.ts'
 import type { TransportParameters } from './handshake.ts'
 import { NodeKey, type PeerKey } from './identity.ts'
 import { CONGESTION_CONTROLLERS, type EndpointOptions, resolveEndpointOptions } from './options.ts'
+import { Pin, type PinHost, type PinOwner } from './pin.ts'
 import { ConnectionQlog, type OpenTrace } from './qlog.ts'
 import {
   HandshakeFailure,
@@ -192,16 +193,21 @@ export class Endpoint implements DatagramPort {
   openTrace: OpenTrace | undefined
   private readonly traces = new Map<Connection, ConnectionQlog>()
   private isEmptyAwaited = false
-  private readonly core: Core
+  private isListening = false
+  private resetSecret: Uint8Array | undefined
+  private core: Core
   private readonly random: Random
   private readonly addresses: AddressBook
   private security: EndpointSecurity
   private key: NodeKey | undefined
-  private readonly runJobs: ((count: number) => void) | undefined
+  private runJobs: ((count: number) => void) | undefined
   private readonly packetBytesTo: ((address: string) => number) | undefined
   private handle: Handle
   private nowMicros: Micros
   private nextTag = 1
+  private readonly pins = new Set<Pin>()
+  /** Connections that are closed when everything of ours has arrived. */
+  private readonly ending = new Set<Connection>()
   private readonly byTag = new Map<number, Connection | Stream>()
   private readonly tags = new Map<Connection | Stream, number>()
   /** Descriptors that the last `flush` filled. */
@@ -234,7 +240,7 @@ export class Endpoint implements DatagramPort {
     core.setParam(CONFIG_STREAM_WINDOW, options.streamWindowBytes)
     core.setParam(CONFIG_CONNECTION_WINDOW, options.connectionWindowBytes)
     core.setParam(CONFIG_CONNECT_TIMEOUT, options.connectTimeoutMs * 1000)
-    core.setParam(CONFIG_IDLE_TIMEOUT, options.idleTimeoutMs * 1000)
+    core.setParam(CONFIG_IDLE_TIMEOUT, idleMicros(options.idleTimeoutMs))
     core.setParam(CONFIG_KEEP_ALIVE, options.keepAliveMs * 1000)
     core.setParam(CONFIG_EMPTY_TIMEOUT, options.emptyTimeoutMs * 1000)
     core.setParam(CONFIG_ACK_DELAY, options.ackDelayMicros)
@@ -244,8 +250,8 @@ export class Endpoint implements DatagramPort {
     core.setParam(CONFIG_SEED_LOW, this.random.u32() >>> 1)
     core.setParam(CONFIG_SEED_HIGH, this.random.u32() >>> 1)
     // The reset token's secret is the node key's, so that a restarted node can still say it.
-    const resets = this.key?.deriveSecret('reset token', 16) ?? this.drawBytes(16)
-    core.setScratch(Buffer.concat([this.drawBytes(16), resets]))
+    this.resetSecret ??= this.key?.deriveSecret('reset token', 16) ?? this.drawBytes(16)
+    core.setScratch(Buffer.concat([this.drawBytes(16), this.resetSecret]))
     return core.exports.endpointCreate(this.nowMicros)
   }
 
@@ -276,6 +282,7 @@ export class Endpoint implements DatagramPort {
 
   /** Whether first packets of strangers are taken. */
   setListening(isListening: boolean): void {
+    this.isListening = isListening
     this.core.exports.endpointListen(this.handle, isListening ? 1 : 0)
   }
 
@@ -319,9 +326,46 @@ export class Endpoint implements DatagramPort {
     return connection
   }
 
+  /**
+   * Keeps a connection to a peer, through any blackout and each restart of it, until `release`. A
+   * connection ends when nothing is heard for `idleTimeoutMs` (0: never), and another one follows.
+   */
+  pin(now: Micros, to: DatagramAddress, owner: PinOwner, options: ConnectOptions = {}): Pin {
+    this.nowMicros = now
+    const pin = new Pin(to, owner, this.pinHost(to, options), this.random, now)
+    this.pins.add(pin)
+    this.work()
+    return pin
+  }
+
+  private pinHost(to: DatagramAddress, options: ConnectOptions): PinHost {
+    return {
+      now: () => this.nowMicros,
+      dial: ({ opened, closed }) => {
+        const owner: ConnectionOwner = { closed }
+        const connection = this.connect(this.nowMicros, to, owner, options)
+        if (connection === undefined) return undefined
+        this.core.exports.connectionPin(connection.coreHandle)
+        owner.opened = () => opened(connection)
+        return connection
+      },
+      work: () => this.work(),
+      forget: (pin) => this.pins.delete(pin),
+    }
+  }
+
+  /** Leaves through another socket wherever this one was used: it failed, or is about to be closed. */
+  replaceSocket(now: Micros, from: number, to: number): void {
+    this.nowMicros = now
+    for (const object of [...this.byTag.values()]) {
+      if (object instanceof Connection && object.remote.socketIndex === from) object.moveTo(to)
+    }
+  }
+
   /** Tells all peers that it is over; flush once more, then `destroy`. */
   close(now: Micros): void {
     this.nowMicros = now
+    this.pins.clear()
     this.setListening(false)
     for (const object of [...this.byTag.values()]) {
       if (object instanceof Connection) object.close(CODE_ENDPOINT_CLOSED)
@@ -337,6 +381,30 @@ export class Endpoint implements DatagramPort {
     for (const connection of this.traces.keys()) this.endTrace(connection, CODE_ENDPOINT_CLOSED)
     this.byTag.clear()
     this.tags.clear()
+  }
+
+  /** The core has trapped: nothing of it may be used any more, until `restart`. */
+  halt(): void {
+    this.handle = 0
+  }
+
+  /**
+   * Goes on with a fresh core, as who it was: connections and streams are gone with the old one, with
+   * CODE_RESET, and peers hear so when they send.
+   * @throws Error when the core has no memory for it.
+   */
+  restart(core: Core, runJobs: ((count: number) => void) | undefined): void {
+    this.abandon()
+    this.byTag.clear()
+    this.tags.clear()
+    this.ending.clear()
+    this.lingering = 0
+    this.core = core
+    this.runJobs = runJobs
+    this.handle = this.create()
+    if (this.handle === 0) throw new Error('no memory for another endpoint')
+    if (runJobs !== undefined) core.exports.endpointOffload(this.handle, 1)
+    this.setListening(this.isListening)
   }
 
   /** The core is gone, or about to be: everything that hangs off it ends with `code`. */
@@ -413,11 +481,14 @@ export class Endpoint implements DatagramPort {
     this.core.exports.timeout(this.handle, now)
     if (this.traces.size > 0) this.lookAtTraces()
     this.handleEvents()
+    for (const pin of [...this.pins]) pin.timeout(now)
     this.tellIfEmpty()
   }
 
   nextTimeout(): Micros {
-    return this.core.exports.nextTimeout(this.handle)
+    let due = this.core.exports.nextTimeout(this.handle)
+    for (const pin of this.pins) due = Math.min(due, pin.nextTimeout())
+    return due
   }
 
   // ── Traces ─────────────────────────────────────────────────────────────────────────────────────
@@ -553,6 +624,20 @@ export class Endpoint implements DatagramPort {
     return bytes
   }
 
+  /** @internal Closes a connection as soon as what its streams have written is acknowledged. */
+  closeWhenSettled(connection: Connection): void {
+    this.ending.add(connection)
+    this.closeSettled()
+  }
+
+  private closeSettled(): void {
+    for (const connection of this.ending) {
+      if (!connection.isSettled) continue
+      this.ending.delete(connection)
+      connection.close()
+    }
+  }
+
   /** @internal Tells what is pending. */
   handleEvents(): void {
     if (this.isHandling) return
@@ -560,6 +645,7 @@ export class Endpoint implements DatagramPort {
     try {
       for (let count = this.takeEvents(); count > 0; count = this.takeEvents()) {
         for (let index = 0; index < count; index++) this.handleEvent(index)
+        if (this.ending.size > 0) this.closeSettled()
       }
     } finally {
       this.isHandling = false
@@ -806,7 +892,7 @@ export class Endpoint implements DatagramPort {
     core.setParam(PEER_PACKET_BYTES_MAX, parameters.packetBytesMax)
     core.setParam(PEER_ACK_DELAY, parameters.ackDelayMicros)
     core.setParam(PEER_BURST_BYTES, parameters.burstBytes)
-    core.setParam(PEER_IDLE_TIMEOUT, parameters.idleTimeoutMs * 1000)
+    core.setParam(PEER_IDLE_TIMEOUT, idleMicros(parameters.idleTimeoutMs))
   }
 
   private handleStream(handle: Handle, connection: Connection): void {
@@ -821,6 +907,11 @@ export class Endpoint implements DatagramPort {
     stream.accept()
     if (stream.readableSize > 0 || stream.ended) owner.readable()
   }
+}
+
+/** 0 means never; the core's longest time is more than a century. */
+function idleMicros(ms: number): number {
+  return ms === 0 ? 4e15 : ms * 1000
 }
 
 /** The two words of a connection id. */

@@ -28,6 +28,7 @@ export {
   type EndpointOptions,
   resolveEndpointOptions,
 } from './options.ts'
+export { Pin, type PinOwner } from './pin.ts'
 export type { OpenTrace, TraceName, TraceSink } from './qlog.ts'
 export type { InitiatorDemands, SecurityInfo, SecurityMode, Ticket } from './security.ts'
 export { Stream, type StreamOwner } from './stream.ts'

@@ -30,7 +30,7 @@ export interface EndpointOptions {
   readonly connectionWindowBytes: number
   /** Until a peer that never answers counts as unreachable; default 30,000. */
   readonly connectTimeoutMs: number
-  /** Until a peer that nothing is heard of counts as gone; default 30,000. */
+  /** Until a peer that nothing is heard of counts as gone, 0 = never; default 30,000. The shorter one of both sides counts. */
   readonly idleTimeoutMs: number
   /** Silence after which a probe keeps the connection alive, 0 = never; default 10,000. One small packet each way. */
   readonly keepAliveMs: number
@@ -78,7 +78,7 @@ const RANGES: Readonly<Record<NumberOption, readonly [least: number, most: numbe
   streamWindowBytes: [4_096, 2 ** 30],
   connectionWindowBytes: [4_096, 2 ** 30],
   connectTimeoutMs: [1, 2 ** 31 - 1],
-  idleTimeoutMs: [1, 2 ** 31 - 1],
+  idleTimeoutMs: [0, 2 ** 31 - 1],
   keepAliveMs: [0, 2 ** 31 - 1],
   emptyTimeoutMs: [0, 2 ** 31 - 1],
   ackDelayMicros: [0, 1_000_000],

@@ -239,7 +239,8 @@ function drawFrame(random: Chance, known: readonly Frame[]): Frame {
   return { type, integers: take(INTEGER_COUNTS.get(type) ?? 0, integer) }
 }
 
-function mutateFrames(random: Chance, frames: Frame[]): Frame[] {
+/** Frames as an attacker would change them. */
+export function mutateFrames(random: Chance, frames: Frame[]): Frame[] {
   const changed = frames.map(({ type, integers, data }) => ({
     type,
     integers: [...integers],

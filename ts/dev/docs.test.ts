@@ -1,5 +1,7 @@
 /** What the documents say is what the code does. */
+import { spawnSync } from 'node:child_process'
 import { readFileSync } from 'node:fs'
+import { fileURLToPath } from 'node:url'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import { punchlineErrorCodes } from '../errors.ts'
@@ -7,6 +9,7 @@ import { SIMULATION_ERROR_CODES } from '../sim/errors.ts'
 
 const PAGES = ['README.md', 'CONTRIBUTING.md', 'SECURITY.md']
 
+const ROOT = fileURLToPath(new URL('../../', import.meta.url))
 const read = (path: string) => readFileSync(new URL(`../../${path}`, import.meta.url), 'utf8')
 
 test('every error code has a row in docs/errors.md, and no row is left over', () => {
@@ -32,7 +35,13 @@ test('tests that SECURITY.md names as proof exist', () => {
 })
 
 test('files that the documents link to exist', () => {
-  for (const path of [...PAGES, 'docs/protocol.md', 'docs/errors.md', 'docs/from-net.md']) {
+  for (const path of [
+    ...PAGES,
+    'docs/protocol.md',
+    'docs/errors.md',
+    'docs/from-net.md',
+    'docs/sim.md',
+  ]) {
     const folder = path.includes('/') ? 'docs/' : ''
     for (const [, target] of read(path).matchAll(/\]\((?!https?:)([^)#]+)(?:#[^)]*)?\)/g)) {
       const url = new URL(`../../${folder}${target}`, import.meta.url)
@@ -40,5 +49,16 @@ test('files that the documents link to exist', () => {
     }
   }
 })
+
+// As a user would run them: in a process of their own, against what is built.
+for (const [index, [, code = '']] of [
+  ...read('docs/sim.md').matchAll(/^```js\n(.*?)^```$/gms),
+].entries()) {
+  test(`example ${index + 1} of docs/sim.md does what it says`, () => {
+    const args = ['--input-type=module', '--eval', code]
+    const { status, stderr } = spawnSync(process.execPath, args, { cwd: ROOT, encoding: 'utf8' })
+    assert.is(status, 0, stderr)
+  })
+}
 
 test.run()

@@ -58,14 +58,14 @@ function parsePart(name: string, value: string, faults: Faults): Partial<Faults>
     case 'corrupt':
       return { [name]: parseShare(value) }
     case 'reorder': {
-      const [share, hold] = value.split(':')
+      const [share = '', hold] = value.split(':')
       const held = hold === undefined ? {} : { holdMs: parseTime(hold) / 1000 }
-      return { reorder: parseShare(share ?? ''), ...held }
+      return { reorder: parseShare(share), ...held }
     }
     case 'blackout': {
-      const [length, start] = value.split('@')
-      const from = parseTime(start ?? '0s')
-      return { blackouts: [...faults.blackouts, { from, to: from + parseTime(length ?? '') }] }
+      const [length = '', start = '0s'] = value.split('@')
+      const from = parseTime(start)
+      return { blackouts: [...faults.blackouts, { from, to: from + parseTime(length) }] }
     }
     case 'seed':
       if (/^\d{1,9}$/.test(value)) return { seed: Number(value) }

@@ -16,6 +16,7 @@ export type {
   SimSocket,
   SocketOptions,
 } from './host.ts'
+export { LIFE_RANGES, type LifeOptions, lifeScenario } from './life.ts'
 export { DEFAULT_LINK_PARAMS, type JitterShape, type Link, type LinkParams } from './link.ts'
 export { machinePort } from './machine-port.ts'
 export type { Nat, NatOptions, NatScope } from './nat.ts'
@@ -36,6 +37,7 @@ export {
   SWARM_RANGES,
 } from './scenario.ts'
 export { type SwarmOptions, swarmScenario } from './swarm.ts'
+export { type TransportHarnessOptions, transportHarness } from './transport-harness.ts'
 export {
   LinkPair,
   type RunEnd,

@@ -1,0 +1,91 @@
+/**
+ * `npm run fuzz`: gives every parser millions of changed inputs, and the core's boundary a million
+ * steps. `--target NAME` one of them, `--short` for seconds only, `--count N` other counts, `--seed N` other draws, `--input
+ * TEXT` repeats one input (base64), `--defect NAME` breaks the core on purpose, to see the alarm.
+ * Ends with a table of executions and branches reached, and 1 when anything went wrong.
+ */
+import { parseArgs } from 'node:util'
+import { BranchCounter } from './coverage.ts'
+import { fuzz } from './engine.ts'
+
+const { values } = parseArgs({
+  options: {
+    target: { type: 'string' },
+    count: { type: 'string' },
+    short: { type: 'boolean', default: false },
+    seed: { type: 'string', default: '1' },
+    input: { type: 'string' },
+    defect: { type: 'string' },
+  },
+})
+
+/** The share of a parser's branches that must be reached. */
+const REACHED_MIN = 0.95
+/** Counting slows the parsers down: it is done for so many executions, the rest goes uncounted. */
+const COUNTED = 200_000
+const BOUNDARY_STEPS = 1e6
+
+const row = (...cells: readonly (string | number)[]) =>
+  cells
+    .map((cell, index) => (index === 0 ? String(cell).padEnd(12) : String(cell).padStart(14)))
+    .join('')
+
+// Parsers are loaded after counting has begun, or V8 would not count their first branches.
+const counter = new BranchCounter()
+const { makeTargets } = await import('./targets.ts')
+const { fuzzBoundary } = await import('./core-targets.ts')
+const targets = (await makeTargets(values.defect)).filter(
+  ({ name }) => values.target === undefined || name === values.target,
+)
+const isBoundary = values.target === undefined || values.target === 'boundary'
+if (targets.length === 0 && !isBoundary) throw new RangeError(`there is no target ${values.target}`)
+const seed = Number(values.seed)
+let failures = 0
+
+console.log(row('parser', 'executions', 'seconds', 'slowest ms', 'branches', 'reached'))
+for (const target of targets) {
+  try {
+    if (values.input !== undefined) {
+      target.run(Buffer.from(values.input, 'base64'))
+      console.log(`${target.name}: nothing happens`)
+      continue
+    }
+    const beganAt = performance.now()
+    const usual = values.short ? target.shortCount : target.longCount
+    const count = values.count === undefined ? usual : Number(values.count)
+    const counted = Math.min(count, COUNTED)
+    const first = fuzz(target, { seed, count: counted, isTimed: true })
+    const { reached, total, missed, unknown } = counter.report(target.parser)
+    if (count > counted) counter.pause()
+    const rest = fuzz(target, { seed: seed + 1, count: count - counted, isTimed: true })
+    if (count > counted) counter.resume()
+    const executions = first.executions + rest.executions
+    const seconds = ((performance.now() - beganAt) / 1000).toFixed(1)
+    const slowest = Math.max(first.slowestMs, rest.slowestMs).toFixed(2)
+    const share = `${((100 * reached) / total).toFixed(1)} %`
+    console.log(row(target.name, executions, seconds, slowest, `${reached}/${total}`, share))
+    for (const branch of missed) console.log(`  not reached: ${branch}`)
+    for (const name of unknown) console.log(`  not there: ${name}`)
+    if (reached < REACHED_MIN * total || unknown.length > 0) failures += 1
+  } catch (error) {
+    console.log(`FAILED ${(error as Error).message}`)
+    failures += 1
+  }
+}
+counter.close()
+if (isBoundary && values.input === undefined) {
+  try {
+    const beganAt = performance.now()
+    const calls = await fuzzBoundary(
+      seed,
+      Number(values.count ?? (values.short ? 8_000 : BOUNDARY_STEPS)),
+    )
+    const sum = [...calls.values()].reduce((a, b) => a + b, 0)
+    console.log(row('boundary', sum, ((performance.now() - beganAt) / 1000).toFixed(1)))
+    console.log(`  ${calls.size} exports, the most seldom ${Math.min(...calls.values())} times`)
+  } catch (error) {
+    console.log(`FAILED ${(error as Error).message}`)
+    failures += 1
+  }
+}
+process.exitCode = failures > 0 ? 1 : 0

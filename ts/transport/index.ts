@@ -30,4 +30,4 @@ export {
 } from './options.ts'
 export type { OpenTrace, TraceName, TraceSink } from './qlog.ts'
 export type { InitiatorDemands, SecurityInfo, SecurityMode, Ticket } from './security.ts'
-export { Stream, type StreamOwner } from './stream.ts'
+export { Stream, type StreamOwner, type StreamPriority } from './stream.ts'

@@ -32,7 +32,6 @@ import {
   CN_ORIGINAL_CID,
   CN_PATHS,
   CN_PINNED,
-  CN_READY,
   CN_REMOTE_CID,
   CN_RETRY_AT,
   CN_SAY_CLOSE,
@@ -173,6 +172,7 @@ import { RANGE_END, RANGE_PREVIOUS, RANGE_START, RANGES_COUNT, RANGES_TAIL } fro
 import { lossDeadline } from './recovery'
 import {
   finIsDue,
+  firstReady,
   hasLost,
   hasToSend,
   nextReady,
@@ -458,7 +458,7 @@ function buildPacket(cn: ptr, path: ptr, p: ptr, now: f64): i32 {
       r32(path + PATH_RECEIVED + RANGES_COUNT) > ACK_RANGES_MANY &&
       r32(path + PATH_IN_FLIGHT_COUNT) === 0)
   const isAllowed: bool =
-    (r32(cn + CN_READY) !== 0 || r32(cn + CN_CONTROL) !== 0 || wantsAnswer) && mayFly(cn, path, now)
+    (firstReady(cn) !== 0 || r32(cn + CN_CONTROL) !== 0 || wantsAnswer) && mayFly(cn, path, now)
   if (!isAckDue && !isAllowed) return 0
   // What leaves anyway takes the acknowledgement along.
   const hasAck: bool = isAckPending
@@ -746,7 +746,7 @@ function serve(ep: ptr, cn: ptr, now: f64): bool {
     return true
   }
   if (buildTrain(ep, cn, path, now)) return true
-  if (r32(cn + CN_READY) === 0) congestionIdle(path)
+  if (firstReady(cn) === 0) congestionIdle(path)
   return false
 }
 

@@ -118,8 +118,8 @@ export const CN_IDLE_TIMEOUT: i32 = 184
 export const CN_CONNECT_TIMEOUT: i32 = 192
 export const CN_STREAMS: i32 = 200
 export const CN_STREAM_COUNT: i32 = 204
-/** Streams that have something to send: head and tail. */
-export const CN_READY: i32 = 208
+/** The peer's credit holds something back: 1, and 1 more for each time we asked again. */
+export const CN_BLOCKED: i32 = 208
 /** Number of the next stream we open. */
 export const CN_NEXT_STREAM: i32 = 216
 /** Indices of the peer's streams that we have seen. */
@@ -164,9 +164,9 @@ export const CN_RESET_TOKEN: i32 = 448
 /** For our next first packet; how many we were given. */
 export const CN_COOKIE: i32 = 464
 export const CN_COOKIES: i32 = 472
-/** The peer's credit holds something back: 1, and 1 more for each time we asked again. */
-export const CN_BLOCKED: i32 = 476
-const CN_SIZE: i32 = 480
+/** Streams that have something to send, a row for each priority: head and tail. */
+export const CN_READY: i32 = 476
+const CN_SIZE: i32 = 504
 
 /** How long a connection may stay half open. */
 export const HALF_OPEN_TIMEOUT: f64 = 10000000.0

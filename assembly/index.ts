@@ -147,6 +147,7 @@ import {
   streamRelease as releaseStream,
   ST_NUMBER,
   ST_PORT,
+  setPriority,
   streamsDestroy,
   streamsEstablished,
   streamsSever,
@@ -594,6 +595,10 @@ export function streamCommit(st: ptr, size: i32): void {
 }
 export function streamFinish(st: ptr): void {
   if (isA(st, TAG_STREAM)) finish(st)
+}
+/** 0: before all others, 1: as usual, 2: when nothing else has anything to send. */
+export function streamPriority(st: ptr, priority: i32): void {
+  if (isA(st, TAG_STREAM)) setPriority(st, priority)
 }
 /** Bytes that may be read without a gap. */
 export function streamReadable(st: ptr): f64 {

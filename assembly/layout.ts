@@ -2,6 +2,7 @@
  * Everything the host and the core agree on: memory map, descriptors, events, codes, counters.
  * Only constants; `bindings/` imports this very file.
  */
+export * from './wire-fields'
 
 // ── Memory map ───────────────────────────────────────────────────────────────────────────────────
 // Below 128 KiB: statics and the small heap of the control plane. CRC32C tables follow (crc32c.ts).
@@ -165,37 +166,8 @@ export const STREAM_STOPPED: i32 = 128
 
 // ── Codes: how connections and streams end ───────────────────────────────────────────────────────
 
+/** Not over; the codes themselves are made from `wire.json`. */
 export const CODE_NONE: i32 = 0
-/** Closed by the application. */
-export const CODE_CLOSED: i32 = 1
-/** Nobody listens. */
-export const CODE_REFUSED: i32 = 2
-/** No answer within `connectTimeoutMs`. */
-export const CODE_CONNECT_TIMEOUT: i32 = 3
-/** Nothing heard for `idleTimeoutMs`. */
-export const CODE_IDLE_TIMEOUT: i32 = 4
-/** The other side does not know the connection (any more). */
-export const CODE_RESET: i32 = 5
-/** A packet broke the protocol. */
-export const CODE_PROTOCOL: i32 = 6
-/** The peer sent more than its credit. */
-export const CODE_FLOW_CONTROL: i32 = 7
-/** The versions of both sides do not meet. */
-export const CODE_VERSION: i32 = 8
-/** A table or the memory budget is full. */
-export const CODE_LIMIT: i32 = 9
-/** The handshake failed. */
-export const CODE_HANDSHAKE: i32 = 10
-/** The endpoint was closed. */
-export const CODE_ENDPOINT_CLOSED: i32 = 11
-/** Application reset, as TCP's RST. */
-export const CODE_ABORTED: i32 = 12
-/** The two sides' demands on security do not meet. */
-export const CODE_SECURITY: i32 = 13
-/** The peer is not who it has to be. */
-export const CODE_IDENTITY: i32 = 14
-/** The peer does not let us in. */
-export const CODE_DENIED: i32 = 15
 
 // ── Configuration of an endpoint: f64 in PARAMS, in this order ───────────────────────────────────
 

@@ -107,6 +107,7 @@ export function streamConsume(st: ptr, size: i32): void {
       widen(st + ST_WINDOW, st + ST_WINDOW_AT, st + ST_LIMIT_IN, taken, cn, STREAM_WINDOW_SHARE)
     ) {
       addStreamControl(st, STREAM_MAX_DATA_DUE)
+      leaveCredit(cn, rf64(st + ST_WINDOW))
     }
   }
   takeCredit(cn, by)
@@ -139,6 +140,16 @@ function widen(windowAt: ptr, timeAt: ptr, limitAt: ptr, taken: f64, cn: ptr, sh
   return true
 }
 
+/** A stream that nobody reads must leave the others some of the connection's credit. */
+function leaveCredit(cn: ptr, streamWindow: f64): void {
+  const window: f64 = rf64(cn + CN_WINDOW)
+  if (streamWindow <= window * (STREAM_WINDOW_SHARE / WINDOW_SHARE)) return
+  const wider: f64 = doubled(window, cn, WINDOW_SHARE)
+  wf64(cn + CN_WINDOW, wider)
+  wf64(cn + CN_LIMIT_IN, maxf(rf64(cn + CN_LIMIT_IN), rf64(cn + CN_TAKEN) + wider))
+  addControl(cn, CONTROL_MAX_DATA)
+}
+
 /** Twice the window, within a share of the connection's memory. */
 function doubled(window: f64, cn: ptr, share: f64): f64 {
   return maxf(window, minf(window * 2.0, f64(r32(cn + OWNER_QUOTA)) * share))
@@ -157,14 +168,7 @@ export function onStreamBlocked(cn: ptr, number: f64, limit: f64): i32 {
     // Who has not sent most of it is not held back by it.
     if (streamReadable(st) > 0.0 || rf64(st + ST_HIGHEST) < limit - window * 0.5) return CODE_NONE
     const wider: f64 = doubled(window, cn, STREAM_WINDOW_SHARE)
-    if (wider > rf64(cn + CN_WINDOW) * 0.5) {
-      wf64(cn + CN_WINDOW, doubled(rf64(cn + CN_WINDOW), cn, WINDOW_SHARE))
-      wf64(
-        cn + CN_LIMIT_IN,
-        maxf(rf64(cn + CN_LIMIT_IN), rf64(cn + CN_TAKEN) + rf64(cn + CN_WINDOW)),
-      )
-      addControl(cn, CONTROL_MAX_DATA)
-    }
+    leaveCredit(cn, wider)
     wf64(st + ST_WINDOW, wider)
     wf64(st + ST_LIMIT_IN, maxf(rf64(st + ST_LIMIT_IN), rf64(st + ST_TAKEN) + wider))
   }

@@ -58,7 +58,7 @@ import {
   STREAM_STOPPED,
 } from './layout'
 import { give, take } from './pages'
-import { add32, fill, minf, type ptr, r32, rf64, w32, wf64 } from './prelude'
+import { add32, fill, maxi, minf, mini, type ptr, r32, rf64, w32, wf64 } from './prelude'
 import { RANGES_COUNT, rangesAdd, rangesClear, rangesContain } from './ranges'
 import { discardReceived, streamEnded, streamReadable } from './stream-receive'
 import { dropSendBuffer, dropSending, isBlocked, streamFinish } from './stream-send'
@@ -99,6 +99,11 @@ export const ST_SAID_BLOCKED: i32 = 32768
 
 /** The connection is over: what arrived can still be read, nothing else happens any more. */
 export const ST_SEVERED: i32 = 65536
+/** Two bits above: in which row it waits for its turn. The rows before it come first. */
+const ST_PRIORITY_SHIFT: i32 = 17
+const ROWS: i32 = 3
+const PRIORITY_NORMAL: i32 = 1
+const ROW_SIZE: i32 = 8
 
 /** Control frames that are due. */
 export const ST_CONTROL: i32 = 36
@@ -162,7 +167,7 @@ function create(cn: ptr, number: i32, flags: i32): ptr {
   w32(st + ST_CONNECTION, cn)
   w32(st + ST_NUMBER, number)
   w32(st + HOST_TAG, -1)
-  w32(st + ST_FLAGS, flags)
+  w32(st + ST_FLAGS, flags | (PRIORITY_NORMAL << ST_PRIORITY_SHIFT))
   wf64(st + ST_FINAL, -1.0)
   wf64(st + ST_LIMIT_OUT, rf64(cn + CN_PEER_STREAM_WINDOW))
   wf64(st + ST_WINDOW, rf64(ep + EP_STREAM_WINDOW))
@@ -350,39 +355,62 @@ function ready(st: ptr): void {
   queueUp(st)
 }
 
-/** To the end of the row of ready streams. The connection itself may have had its turn. */
+/** Where the row of its priority has its head and tail. */
+function rowOf(st: ptr): ptr {
+  const priority: i32 = (r32(st + ST_FLAGS) >> ST_PRIORITY_SHIFT) & 3
+  return r32(st + ST_CONNECTION) + CN_READY + priority * ROW_SIZE
+}
+
+/** Changes which streams come first. Streams of one priority take turns. */
+export function setPriority(st: ptr, priority: i32): void {
+  const wasReady: bool = (r32(st + ST_FLAGS) & ST_READY) !== 0
+  unready(st)
+  const others: i32 = r32(st + ST_FLAGS) & ~(3 << ST_PRIORITY_SHIFT)
+  w32(st + ST_FLAGS, others | (mini(maxi(priority, 0), ROWS - 1) << ST_PRIORITY_SHIFT))
+  if (wasReady) queueUp(st)
+}
+
+/** To the end of its row of ready streams. The connection itself may have had its turn. */
 export function queueUp(st: ptr): void {
-  const cn: ptr = r32(st + ST_CONNECTION)
+  const row: ptr = rowOf(st)
   const flags: i32 = r32(st + ST_FLAGS)
   if ((flags & ST_READY) !== 0) return
   w32(st + ST_FLAGS, flags | ST_READY)
-  const tail: ptr = r32(cn + CN_READY + 4)
+  const tail: ptr = r32(row + 4)
   w32(st + ST_READY_NEXT, 0)
   w32(st + ST_READY_PREVIOUS, tail)
   if (tail !== 0) w32(tail + ST_READY_NEXT, st)
-  else w32(cn + CN_READY, st)
-  w32(cn + CN_READY + 4, st)
+  else w32(row, st)
+  w32(row + 4, st)
 }
 
 /** Takes a stream off the list. */
 function unready(st: ptr): void {
   const flags: i32 = r32(st + ST_FLAGS)
   if ((flags & ST_READY) === 0) return
-  const cn: ptr = r32(st + ST_CONNECTION)
+  const row: ptr = rowOf(st)
   const next: ptr = r32(st + ST_READY_NEXT)
   const previous: ptr = r32(st + ST_READY_PREVIOUS)
   if (previous !== 0) w32(previous + ST_READY_NEXT, next)
-  else w32(cn + CN_READY, next)
+  else w32(row, next)
   if (next !== 0) w32(next + ST_READY_PREVIOUS, previous)
-  else w32(cn + CN_READY + 4, previous)
+  else w32(row + 4, previous)
   w32(st + ST_FLAGS, flags & ~ST_READY)
 }
 
-/** Takes the first ready stream off the list, or gives 0. */
+/** The first ready stream of the first row that has any, or 0. */
+export function firstReady(cn: ptr): ptr {
+  for (let i: i32 = 0; i < ROWS; i++) {
+    const st: ptr = r32(cn + CN_READY + i * ROW_SIZE)
+    if (st !== 0) return st
+  }
+  return 0
+}
+
+/** Takes the first ready stream off its row, or gives 0. */
 export function nextReady(cn: ptr): ptr {
-  const st: ptr = r32(cn + CN_READY)
-  if (st === 0) return 0
-  unready(st)
+  const st: ptr = firstReady(cn)
+  if (st !== 0) unready(st)
   return st
 }
 
@@ -476,7 +504,7 @@ export function streamRelease(st: ptr): void {
   }
   w32(st + ST_FLAGS, flags | ST_RELEASED)
   if ((flags & ST_LOCAL) === 0 && (flags & (ST_ACCEPTED | ST_REFUSED)) === 0) {
-    w32(st + ST_FLAGS, flags)
+    w32(st + ST_FLAGS, flags | (PRIORITY_NORMAL << ST_PRIORITY_SHIFT))
     streamRefuse(st, CODE_REFUSED)
     return
   }

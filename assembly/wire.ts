@@ -1,9 +1,20 @@
 /**
  * Wire format: packet headers, frames, variable-length integers. docs/protocol.md is the
- * specification; all integers are little-endian.
+ * specification; all integers are little-endian. Offsets, types and codes are made from `wire.json`.
  */
 import { VERSION } from './layout'
 import { low32, type ptr, r8, r16, r32, w8, w16, w32 } from './prelude'
+import {
+  LONG_COOKIE_SIZE,
+  LONG_LENGTH,
+  LONG_SOURCE_CID,
+  LONG_VERSION,
+  SHORT_CID,
+  SHORT_NUMBER,
+  SHORT_PATH,
+} from './wire-fields'
+
+export * from './wire-fields'
 
 // ── First byte ───────────────────────────────────────────────────────────────────────────────────
 // 192–255 is ours, the rest belongs to STUN (0–3), TURN channels (64–79) and RTP (128–191).
@@ -15,29 +26,10 @@ export const ROUTE_PROBE: i32 = 0xff
 /** Low bit of a short header's first byte: which of two key epochs. */
 export const SHORT_EPOCH: i32 = 0x01
 
-export const TYPE_INITIAL: i32 = 0
-export const TYPE_HANDSHAKE: i32 = 1
-export const TYPE_RETRY: i32 = 2
-export const TYPE_VERSION: i32 = 3
-export const TYPE_REFUSE: i32 = 4
-export const TYPE_RESET: i32 = 5
+/** The destination identifier, in both header forms. */
+export const PACKET_CID: i32 = SHORT_CID
 
-// ── Short header: first byte, path number, destination connection id, packet number ──────────────
-
-export const SHORT_PATH: i32 = 1
-/** In both header forms. */
-export const PACKET_CID: i32 = 2
-export const SHORT_NUMBER: i32 = 10
-export const SHORT_SIZE: i32 = 14
-
-// ── Long header: first byte, cookie size, destination id, version, source id, message length ─────
-
-/** 0, or COOKIE_SIZE in first packets that answer a RETRY: the cookie follows the header. */
-export const LONG_COOKIE_SIZE: i32 = 1
-export const LONG_VERSION: i32 = 10
-export const LONG_SOURCE_CID: i32 = 14
-export const LONG_LENGTH: i32 = 22
-export const LONG_SIZE: i32 = 24
+// ── Sizes ────────────────────────────────────────────────────────────────────────────────────────
 
 /** CRC32C after the last frame, or the tag of packet protection. */
 export const CRC_SIZE: i32 = 4
@@ -57,43 +49,12 @@ export const MESSAGE_SIZE_MAX: i32 = 1100
 export const PACKET_SIZE_MIN: i32 = 548
 export const PACKET_SIZE_MAX: i32 = 65507
 
-// ── Frames ───────────────────────────────────────────────────────────────────────────────────────
+// ── Bits of STREAM frames ────────────────────────────────────────────────────────────────────────
 
-export const FRAME_PADDING: i32 = 0x00
-export const FRAME_PING: i32 = 0x01
-/** largest, delay in µs, count of further ranges, first range length − 1, (gap − 1, length − 1)* */
-export const FRAME_ACK: i32 = 0x02
-/** path number, then as ACK */
-export const FRAME_ACK_PATH: i32 = 0x03
-/** stream, code, final size */
-export const FRAME_RESET: i32 = 0x04
-/** stream, code */
-export const FRAME_STOP: i32 = 0x05
-/** 0x08–0x0b: stream, offset, [length], bytes */
-export const FRAME_STREAM: i32 = 0x08
 export const STREAM_FIN_BIT: i32 = 0x01
 export const STREAM_LENGTH_BIT: i32 = 0x02
-/** limit of the connection */
-export const FRAME_MAX_DATA: i32 = 0x10
-/** stream, limit */
-export const FRAME_MAX_STREAM_DATA: i32 = 0x11
-/** count of streams the peer may have opened in all */
-export const FRAME_MAX_STREAMS: i32 = 0x12
-/** limit at which the connection is blocked */
-export const FRAME_DATA_BLOCKED: i32 = 0x14
-/** stream, limit at which it is blocked */
-export const FRAME_STREAM_DATA_BLOCKED: i32 = 0x15
-/** stream, source port: the port that the opener reports as its own */
-export const FRAME_OPEN: i32 = 0x18
-/** stream */
-export const FRAME_ACCEPT: i32 = 0x19
-/** stream, code */
-export const FRAME_REFUSE: i32 = 0x1a
-/** code */
-export const FRAME_CLOSE: i32 = 0x1c
-/** 8 bytes, to be sent back from where they arrived */
-export const FRAME_PATH_CHALLENGE: i32 = 0x1d
-export const FRAME_PATH_RESPONSE: i32 = 0x1e
+
+/** What PATH_CHALLENGE and PATH_RESPONSE carry. */
 export const CHALLENGE_SIZE: i32 = 8
 
 // ── Variable-length integers ─────────────────────────────────────────────────────────────────────

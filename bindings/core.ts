@@ -95,6 +95,7 @@ export interface CoreExports {
   streamReserve(stream: Handle, want: number): number
   streamCommit(stream: Handle, size: number): void
   streamFinish(stream: Handle): void
+  streamPriority(stream: Handle, priority: number): void
   streamReadable(stream: Handle): number
   streamPeek(stream: Handle): number
   streamConsume(stream: Handle, size: number): void

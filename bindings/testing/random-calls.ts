@@ -151,6 +151,7 @@ const HANDLE_CALLS: readonly (readonly [name: string, numbers: number])[] = [
   ['streamReserve', 1],
   ['streamCommit', 1],
   ['streamFinish', 0],
+  ['streamPriority', 1],
   ['streamReadable', 0],
   ['streamPeek', 0],
   ['streamConsume', 1],

@@ -156,6 +156,38 @@ test('a reader that stops stops the sender, memory stays flat, and all goes on',
   bulk.close()
 })
 
+test('urgent streams come first, background ones when no other has anything to send', () => {
+  const rate = 20e6
+  const bulk = new Bulk({ link: { rateBitsPerSecond: rate, delayMicros: 10_000 }, streamCount: 4 })
+  const [first, second, urgent, background] = bulk.flows
+  assert.ok(first && second && urgent && background)
+  urgent.stream.setPriority('urgent')
+  background.stream.setPriority('background')
+  const shares = (from: number, to: number) => {
+    bulk.runUntil(from)
+    const before = bulk.flows.map(({ receivedBytes }) => receivedBytes)
+    const all = share(bulk, rate, from, to)
+    const bytes = bulk.flows.map((flow, index) => flow.receivedBytes - (before[index] as number))
+    const sum = bytes.reduce((total, each) => total + each, 0)
+    assert.ok(all > 0.9, `${all} of the possible`)
+    return bytes.map((each) => Math.round((each / sum) * 100))
+  }
+  assert.equal(shares(2, 4), [0, 0, 100, 0])
+  urgent.isStalled = true
+  const [a = 0, b = 0, ...others] = shares(6, 8)
+  assert.equal(others, [0, 0])
+  assert.ok(a >= 48 && b >= 48, `${a} % and ${b} %`)
+  first.stream.setPriority('background')
+  assert.equal(shares(9, 11), [0, 100, 0, 0])
+  second.stream.setPriority('background')
+  for (const each of shares(12, 14).filter((_, index) => index !== 2)) {
+    assert.ok(each >= 31, `${each} % of three equal ones`)
+  }
+  bulk.resume(urgent)
+  assert.equal(shares(15, 16), [0, 0, 100, 0])
+  bulk.close()
+})
+
 test('windows that were all at zero open again, whatever was lost of the news', () => {
   for (let seed = 1; seed <= (IS_LONG ? 200 : 20); seed++) {
     const bulk = new Bulk({

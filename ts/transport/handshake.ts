@@ -7,6 +7,19 @@
  * parameter is an id (one byte) and a value: a variable-length integer, for ids from 64 on a string
  * of bytes with its length before it. Unknown parameters are skipped.
  */
+import {
+  PARAMETER_ACK_DELAY,
+  PARAMETER_BURST_BYTES,
+  PARAMETER_CIPHER,
+  PARAMETER_CONNECTION_ID,
+  PARAMETER_CONNECTION_WINDOW,
+  PARAMETER_IDLE_TIMEOUT,
+  PARAMETER_PACKET_BYTES_MAX,
+  PARAMETER_RECORD,
+  PARAMETER_RESET_TOKEN,
+  PARAMETER_STREAM_WINDOW,
+  PARAMETER_STREAMS_MAX,
+} from '../../bindings/core.ts'
 
 /** Suites: which handshake, and what protects packets after it. */
 export const SUITE_NONE = 0
@@ -27,20 +40,20 @@ export interface TransportParameters {
 }
 
 const PARAMETERS: readonly (readonly [id: number, name: keyof TransportParameters])[] = [
-  [1, 'streamWindowBytes'],
-  [2, 'connectionWindowBytes'],
-  [3, 'streamsMax'],
-  [4, 'packetBytesMax'],
-  [5, 'ackDelayMicros'],
-  [6, 'burstBytes'],
-  [7, 'idleTimeoutMs'],
+  [PARAMETER_STREAM_WINDOW, 'streamWindowBytes'],
+  [PARAMETER_CONNECTION_WINDOW, 'connectionWindowBytes'],
+  [PARAMETER_STREAMS_MAX, 'streamsMax'],
+  [PARAMETER_PACKET_BYTES_MAX, 'packetBytesMax'],
+  [PARAMETER_ACK_DELAY, 'ackDelayMicros'],
+  [PARAMETER_BURST_BYTES, 'burstBytes'],
+  [PARAMETER_IDLE_TIMEOUT, 'idleTimeoutMs'],
 ]
 
 const STRINGS = [
-  [0x40, 'resetToken'],
-  [0x41, 'record'],
-  [0x43, 'cipher'],
-  [0x44, 'connectionId'],
+  [PARAMETER_RESET_TOKEN, 'resetToken'],
+  [PARAMETER_RECORD, 'record'],
+  [PARAMETER_CIPHER, 'cipher'],
+  [PARAMETER_CONNECTION_ID, 'connectionId'],
 ] as const
 
 /** What one side tells the other beside numbers. */

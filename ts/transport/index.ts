@@ -31,4 +31,4 @@ export {
 export { Pin, type PinOwner } from './pin.ts'
 export type { OpenTrace, TraceName, TraceSink } from './qlog.ts'
 export type { InitiatorDemands, SecurityInfo, SecurityMode, Ticket } from './security.ts'
-export { Stream, type StreamOwner } from './stream.ts'
+export { Stream, type StreamOwner, type StreamPriority } from './stream.ts'

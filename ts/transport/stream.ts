@@ -32,6 +32,10 @@ export interface StreamOwner {
   failed(code: number): void
 }
 
+/** `urgent` before all others, `background` when nothing else has anything to send. */
+export const STREAM_PRIORITIES = ['urgent', 'normal', 'background'] as const
+export type StreamPriority = (typeof STREAM_PRIORITIES)[number]
+
 /** Bytes given by one `read` at most, unless asked for more. */
 const READ_MAX = 65_536
 
@@ -84,6 +88,14 @@ export class Stream {
     this.isFinishing = true
     this.core.exports.streamFinish(this.handle)
     this.connection.endpoint.work()
+  }
+
+  /**
+   * Which streams of the connection come first when there is less room than all of them would fill;
+   * those of one priority take turns. Of this side only.
+   */
+  setPriority(priority: StreamPriority): void {
+    this.core.exports.streamPriority(this.handle, STREAM_PRIORITIES.indexOf(priority))
   }
 
   /** Bytes that `read` could give now. */

@@ -773,7 +773,10 @@ export function nextDeadline(cn: ptr): f64 {
     rf64(cn + CN_LAST_HEARD) + rf64(cn + CN_IDLE_TIMEOUT),
   )
   // The peer may have set a shorter idle limit than our period: two probes fit in any.
-  const keepAlive: f64 = minf(rf64(cn + CN_KEEP_ALIVE), rf64(cn + CN_IDLE_TIMEOUT) * 0.4)
+  // The responder waits longer: one of both is enough, and a NAT listens to the initiator.
+  const patience: f64 = (r32(cn + CN_FLAGS) & CN_IS_CLIENT) !== 0 ? 1.0 : 1.2
+  const period: f64 = rf64(cn + CN_KEEP_ALIVE) * patience
+  const keepAlive: f64 = minf(period, rf64(cn + CN_IDLE_TIMEOUT) * 0.4)
   due = minf(due, minf(rf64(path + PATH_ACK_DUE), paceDeadline(path)))
   // What pacing holds back leaves when pacing lets it, and is not due again before.
   if (r32(path + PATH_PACE_WAITS) === 0) {

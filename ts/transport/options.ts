@@ -32,7 +32,7 @@ export interface EndpointOptions {
   readonly connectTimeoutMs: number
   /** Until a peer that nothing is heard of counts as gone, 0 = never; default 30,000. The shorter one of both sides counts. */
   readonly idleTimeoutMs: number
-  /** Silence after which a probe keeps the connection alive, 0 = never; default 10,000. One small packet each way. */
+  /** Silence after which a probe keeps the connection alive, 0 = never; default 10,000, and a fifth more for who was asked. One small packet each way. */
   readonly keepAliveMs: number
   /** How long a connection without streams is kept for the next one; default 15,000. */
   readonly emptyTimeoutMs: number

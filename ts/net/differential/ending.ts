@@ -68,7 +68,8 @@ export const endingScenarios = [
     const server = await w.serve((socket) => {
       accepted = socket.pause()
     })
-    const client = w.dial(server)
+    // Half open: where bytes are lost, the peer's end may come before what is reset.
+    const client = w.dial(server, { allowHalfOpen: true })
     await next(client, 'connect')
     client.write(pattern(200_000))
     await until(() => accepted !== undefined)
@@ -77,6 +78,7 @@ export const endingScenarios = [
     const [error] = await next(client, 'error')
     w.note('c', Reflect.get(error as object, 'code'))
     await next(client, 'close')
+    w.traces['c'] = w.traces['c']?.filter((line) => !line.startsWith('"end"')) ?? []
   }),
 
   scenario('data for a destroyed socket resets the sender', async (w) => {

@@ -36,10 +36,16 @@ export const surroundingsScenarios = [
   }),
 
   scenario('the timeout option counts from connecting', async (w) => {
-    const server = await w.serve((socket) => socket.resume())
-    const client = w.dial(server, { timeout: 40 })
+    // Nothing is watched: whether it is connected by then is the network's affair.
+    const server = w.net.createServer((socket) => socket.resume()).listen(0, '127.0.0.1')
+    await next(server, 'listening')
+    const client = w.net.connect({ port: portOf(server), host: '127.0.0.1', timeout: 40 })
     w.note('c', client.timeout)
     await next(client, 'timeout')
+    w.note('c', 'timeout', client.destroyed)
+    client.destroy()
+    server.close()
+    await next(server, 'close')
   }),
 
   scenario('a timeout before connecting', async (w) => {

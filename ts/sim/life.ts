@@ -30,9 +30,9 @@ import { type LinkPair, World } from './world.ts'
 export interface LifeOptions {
   /** Part of the replay command. Default 'life'. */
   readonly name?: string
-  /** Data packets after which the network heals, roughly. Default 26,000. */
+  /** Data packets after which the network heals, roughly. Default 56,000. */
   readonly dataPackets?: number
-  /** Virtual time after which it heals in any case. Default 1 hour. */
+  /** Virtual time after which it heals in any case. Default 30 minutes. */
   readonly chaosMicrosMax?: Micros
   /** Virtual time from healing until everything has arrived, and again until all is empty: 120 s. */
   readonly healedMicrosMax?: Micros
@@ -60,6 +60,8 @@ const TRANSFER_BYTES_MAX = 2 * 1024 * 1024
 const PACKET_OVERHEAD = 14 + 4 + 3
 const RETRY_MICROS_MAX = 1 * SECOND
 const CROWD_SIZE = 10
+/** A stream names its transfer by a port. */
+const ATTEMPTS_MAX = 60_000
 /** What an endpoint keeps, once there was a crowd, for a fair share of each network. */
 const NETWORKS_BYTES = 65_536
 
@@ -197,10 +199,11 @@ class Life {
     const parties = [this.server, ...this.clients]
     for (const party of parties) party.boot()
     this.planFault()
-    const bytesMax = (options.dataPackets ?? 26_000) * this.packetDataBytes
-    const chaosMax = options.chaosMicrosMax ?? 3_600 * SECOND
+    const bytesMax = (options.dataPackets ?? 56_000) * this.packetDataBytes
+    const chaosMax = options.chaosMicrosMax ?? 1_800 * SECOND
     // Counting after each event would be dear.
-    while (world.now < chaosMax && this.streamBytes() < bytesMax) world.runFor(SECOND)
+    const isYoung = () => this.attempts.length < ATTEMPTS_MAX && this.streamBytes() < bytesMax
+    while (world.now < chaosMax && isYoung()) world.runFor(SECOND)
 
     const healedAt = world.now
     this.heal(parties)
@@ -684,7 +687,7 @@ class Client extends Party {
     const { life, random } = this
     const { world } = life
     const number = life.attempts.length
-    check(number < 65_536, () => 'more transfers than a stream can name')
+    check(number < 65_536, () => 'more transfers than a port can name')
     const up = new BytePattern(random.u32())
     const down = new BytePattern(random.u32())
     const { readDelayMicrosMax } = life

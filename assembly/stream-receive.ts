@@ -8,6 +8,7 @@ import {
   CN_LIMIT_IN,
   CN_PATHS,
   CN_RECEIVED,
+  CN_STREAM_COUNT,
   CN_TAKEN,
   CN_WINDOW,
   CN_WINDOW_AT,
@@ -140,11 +141,18 @@ function widen(windowAt: ptr, timeAt: ptr, limitAt: ptr, taken: f64, cn: ptr, sh
   return true
 }
 
-/** A stream that nobody reads must leave the others some of the connection's credit. */
-function leaveCredit(cn: ptr, streamWindow: f64): void {
-  const window: f64 = rf64(cn + CN_WINDOW)
-  if (streamWindow <= window * (STREAM_WINDOW_SHARE / WINDOW_SHARE)) return
-  const wider: f64 = doubled(window, cn, WINDOW_SHARE)
+/**
+ * A stream that nobody reads must leave the others some of the connection's credit, whatever its
+ * window has become.
+ */
+export function leaveCredit(cn: ptr, streamWindow: f64): void {
+  if (r32(cn + CN_STREAM_COUNT) < 2) return
+  const share: f64 = STREAM_WINDOW_SHARE / WINDOW_SHARE
+  if (streamWindow > rf64(cn + CN_WINDOW) * share) widenConnection(cn)
+}
+
+function widenConnection(cn: ptr): void {
+  const wider: f64 = doubled(rf64(cn + CN_WINDOW), cn, WINDOW_SHARE)
   wf64(cn + CN_WINDOW, wider)
   wf64(cn + CN_LIMIT_IN, maxf(rf64(cn + CN_LIMIT_IN), rf64(cn + CN_TAKEN) + wider))
   addControl(cn, CONTROL_MAX_DATA)
@@ -168,7 +176,7 @@ export function onStreamBlocked(cn: ptr, number: f64, limit: f64): i32 {
     // Who has not sent most of it is not held back by it.
     if (streamReadable(st) > 0.0 || rf64(st + ST_HIGHEST) < limit - window * 0.5) return CODE_NONE
     const wider: f64 = doubled(window, cn, STREAM_WINDOW_SHARE)
-    leaveCredit(cn, wider)
+    if (wider > rf64(cn + CN_WINDOW) * 0.5) widenConnection(cn)
     wf64(st + ST_WINDOW, wider)
     wf64(st + ST_LIMIT_IN, maxf(rf64(st + ST_LIMIT_IN), rf64(st + ST_TAKEN) + wider))
   }

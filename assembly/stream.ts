@@ -60,7 +60,7 @@ import {
 import { give, take } from './pages'
 import { add32, fill, maxi, minf, mini, type ptr, r32, rf64, w32, wf64 } from './prelude'
 import { RANGES_COUNT, rangesAdd, rangesClear, rangesContain } from './ranges'
-import { discardReceived, streamEnded, streamReadable } from './stream-receive'
+import { discardReceived, leaveCredit, streamEnded, streamReadable } from './stream-receive'
 import { dropSendBuffer, dropSending, isBlocked, streamFinish } from './stream-send'
 import { tableAdd, tableFind, tableRemove } from './table'
 
@@ -177,7 +177,8 @@ function create(cn: ptr, number: i32, flags: i32): ptr {
   w32(st + ST_NEXT, first)
   if (first !== 0) w32(first + ST_PREVIOUS, st)
   w32(cn + CN_STREAMS, st)
-  add32(cn + CN_STREAM_COUNT, 1)
+  // The other one was alone, and its window had no need to leave anything.
+  if (add32(cn + CN_STREAM_COUNT, 1) === 2) leaveCredit(cn, rf64(first + ST_WINDOW))
   wf64(cn + CN_EMPTY_SINCE, Infinity)
   add32(ep + EP_STREAM_COUNT, 1)
   return st

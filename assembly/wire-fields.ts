@@ -127,7 +127,7 @@ export const PARAMETER_PACKET_BYTES_MAX: i32 = 4
 export const PARAMETER_ACK_DELAY: i32 = 5
 /** what the sender's socket buffers hold */
 export const PARAMETER_BURST_BYTES: i32 = 6
-/** idle limit; the smaller of both sides' counts */
+/** idle limit, 0: never; the smaller of both sides' counts */
 export const PARAMETER_IDLE_TIMEOUT: i32 = 7
 /** reset token for the sender's identifier */
 export const PARAMETER_RESET_TOKEN: i32 = 64

@@ -182,6 +182,11 @@ export function longPacket(ep: ptr, now: f64, desc: ptr, p: ptr, size: i32): voi
     count(ep, COUNT_DROPPED_MALFORMED, 1.0)
     return
   }
+  // Before anything is spent on it: of a flood this is the most.
+  if (type === TYPE_INITIAL && isTooMany(ep, now, desc, cookie)) {
+    count(ep, COUNT_DROPPED_RATE, 1.0)
+    return
+  }
   if (crc32c(p, size - CRC_SIZE) !== r32(p + size - CRC_SIZE)) {
     count(ep, COUNT_DROPPED_CORRUPT, 1.0)
     return
@@ -302,19 +307,24 @@ function keepMessage(cn: ptr, from: ptr, length: i32): bool {
 
 // ── Load ─────────────────────────────────────────────────────────────────────────────────────────
 
-/** Whether a first packet is worth the host's attention; if not, it has been seen to. */
-function isAdmitted(ep: ptr, now: f64, desc: ptr, p: ptr, cookie: i32): bool {
+/** Counts a first packet; whether it may be dropped unread, for want of a cookie and of a share. */
+function isTooMany(ep: ptr, now: f64, desc: ptr, cookie: i32): bool {
   if (!(now < rf64(ep + EP_RATE_AT) + RATE_SLICE)) {
     wf64(ep + EP_RATE_AT, now)
     wf64(ep + EP_RATE_COUNT, 0.0)
     wf64(ep + EP_PROVEN_COUNT, 0.0)
   }
   addf64(ep + EP_RATE_COUNT, 1.0)
+  const many: f64 = rf64(ep + EP_RATE_COUNT)
+  if (many > RATE_MANY) wf64(ep + EP_LOAD_UNTIL, now + LOAD_PERIOD)
+  return cookie === 0 && many > RETRIES_MANY && !hasShare(ep, now, desc, SHARE_RETRY)
+}
+
+/** Whether a first packet is worth the host's attention; if not, it has been seen to. */
+function isAdmitted(ep: ptr, now: f64, desc: ptr, p: ptr, cookie: i32): bool {
   const halfOpen: i32 = r32(ep + EP_HALF_OPEN_COUNT)
   const most: i32 = r32(ep + EP_HALF_OPEN_MAX)
-  if (rf64(ep + EP_RATE_COUNT) > RATE_MANY || halfOpen >= maxi(most >> 2, 1)) {
-    wf64(ep + EP_LOAD_UNTIL, now + LOAD_PERIOD)
-  }
+  if (halfOpen >= maxi(most >> 2, 1)) wf64(ep + EP_LOAD_UNTIL, now + LOAD_PERIOD)
   if (!(now < rf64(ep + EP_LOAD_UNTIL))) return true
   const period: f64 = Math.floor(now / COOKIE_PERIOD)
   const from: ptr = p + LONG_SIZE
@@ -322,10 +332,6 @@ function isAdmitted(ep: ptr, now: f64, desc: ptr, p: ptr, cookie: i32): bool {
     cookie === 0 ||
     !(isCookie(ep, desc, p, from, period) || isCookie(ep, desc, p, from, period - 1.0))
   ) {
-    if (rf64(ep + EP_RATE_COUNT) > RETRIES_MANY && !hasShare(ep, now, desc, SHARE_RETRY)) {
-      count(ep, COUNT_DROPPED_RATE, 1.0)
-      return false
-    }
     const slot: ptr = answer(ep, desc, p, TYPE_RETRY, 0)
     if (slot !== 0) {
       makeCookie(ep, desc, p, period)

@@ -38,17 +38,16 @@ export interface FloodResult {
 
 export async function runFlood({ seconds, rate }: FloodOptions): Promise<FloodResult> {
   const children: ChildProcess[] = []
-  const start = (name: string) => {
-    const path = fileURLToPath(new URL(`./flood/${name}.ts`, import.meta.url))
-    const child = fork(path, { execArgv: ['--import', 'tsx', '--expose-gc'] })
+  const start = (file: string, ...execArgv: string[]) => {
+    const child = fork(fileURLToPath(new URL(`./flood/${file}`, import.meta.url)), { execArgv })
     children.push(child)
     return child
   }
   const sockets: Socket[] = []
   try {
-    const server = start('server')
+    const server = start('server.mjs', '--expose-gc')
     const [{ port }] = (await once(server, 'message')) as [{ port: number }]
-    const flooder = start('flooder')
+    const flooder = start('flooder.ts', '--import', 'tsx')
     await once(flooder, 'message')
     const ask = async () => {
       server.send('report')

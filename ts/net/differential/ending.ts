@@ -65,20 +65,19 @@ export const endingScenarios = [
 
   scenario('destroy with unread data resets the peer', async (w) => {
     let accepted: net.Socket | undefined
-    const server = await w.serve((socket) => {
-      accepted = socket.pause()
-    })
-    // Half open: where bytes are lost, the peer's end may come before what is reset.
-    const client = w.dial(server, { allowHalfOpen: true })
-    await next(client, 'connect')
-    client.write(pattern(200_000))
+    const take = (socket: net.Socket) => {
+      accepted = socket
+    }
+    const server = await w.serve(take, { pauseOnConnect: true })
+    const client = w.dial(server)
+    // So few bytes travel with the opening: a bad network loses both or none.
+    client.write(pattern(100))
     await until(() => accepted !== undefined)
     await turns(50)
     accepted?.destroy()
     const [error] = await next(client, 'error')
     w.note('c', Reflect.get(error as object, 'code'))
     await next(client, 'close')
-    w.traces['c'] = w.traces['c']?.filter((line) => !line.startsWith('"end"')) ?? []
   }),
 
   scenario('data for a destroyed socket resets the sender', async (w) => {
@@ -89,9 +88,10 @@ export const endingScenarios = [
     client.resume()
     await next(client, 'end')
     client.write('nobody there')
-    await turns(50)
-    if (!client.destroyed) client.write('really')
-    await next(client, 'close')
+    const closed = next(client, 'close')
+    // Who does not read hears of the reset with the first write after it.
+    for (await turns(50); !client.destroyed; await turns(50)) client.write('really')
+    await closed
     w.traces['c'] = []
     w.note('c', seen.length, seen[0] === 'ECONNRESET' || seen[0] === 'EPIPE')
   }),

@@ -392,7 +392,8 @@ export function addControl(cn: ptr, bits: i32): void {
 
 /** A peer whose packets ever needed less than this is near. */
 const NEAR_RTT: f64 = 2000.0
-const LARGE_PACKET: i32 = 8192
+/** No network carries these but a machine's own. */
+const LARGE_PACKET: i32 = 16384
 const LARGE_SHARE: f64 = 3.0
 
 /**
@@ -403,8 +404,11 @@ export function flightWindow(cn: ptr, path: ptr): f64 {
   const window: f64 = congestionWindow(path)
   if (rf64(path + PATH_RTT_MIN) >= NEAR_RTT) return window
   // Systems charge a large datagram with little more than its size, a small one with a multiple.
-  const share: f64 = r32(path + PATH_PACKET_BYTES) >= LARGE_PACKET ? LARGE_SHARE : 1.0
-  return minf(window, f64(r32(cn + CN_PEER_BURST)) * share)
+  const isLarge: bool = r32(path + PATH_PACKET_BYTES) >= LARGE_PACKET
+  const share: f64 = isLarge ? LARGE_SHARE : 1.0
+  const most: f64 = f64(r32(cn + CN_PEER_BURST)) * share
+  // Round trips within one machine are longer whenever its processors are busy, not its network.
+  return isLarge ? maxf(minf(window, most), most / 2.0) : minf(window, most)
 }
 
 // ── Time ─────────────────────────────────────────────────────────────────────────────────────────

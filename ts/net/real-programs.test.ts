@@ -55,7 +55,8 @@ async function compare(name: string, env: Readonly<Record<string, string>> = {})
   for (const way of ways) {
     const udp = await runProgram(name, { ...env, ...way })
     assert.equal(udp.output, tcp.output, `${name} ${JSON.stringify(way)}`)
-    assert.ok(udp.packets > 100, `${name}: UDP carried ${udp.packets} packets`)
+    // Packets are as large as loopback carries.
+    assert.ok(udp.packets > 20, `${name}: UDP carried ${udp.packets} packets`)
   }
   return tcp.output
 }

@@ -2,7 +2,7 @@
 export interface ServerReport {
   readonly bytes: number
   readonly memoryBytes: number
-  /** Of that, what the program holds: the rest is how the engine keeps its heap. */
+  /** Of that, objects in the heap: the rest is the core's fixed memory, and buffers in passing. */
   readonly heldBytes: number
   readonly cookiesSent: number
   readonly datagramsReceived: number

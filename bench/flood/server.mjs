@@ -20,12 +20,12 @@ server.listen({ port: 0, host: '127.0.0.1', transport: 'udp' }, () => {
 process.on('message', () => {
   global.gc()
   const totals = globalThis[Symbol.for('punchline.net.v1')].carrier.totals()
-  const { rss, heapUsed, external } = process.memoryUsage()
+  const { rss, heapUsed } = process.memoryUsage()
   /** @type {import('./messages.ts').ServerReport} */
   const report = {
     bytes,
     memoryBytes: rss,
-    heldBytes: heapUsed + external,
+    heldBytes: heapUsed,
     cookiesSent: totals.retriesSent,
     datagramsReceived: totals.datagramsReceived,
   }

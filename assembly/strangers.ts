@@ -369,8 +369,7 @@ function isCookie(ep: ptr, desc: ptr, p: ptr, from: ptr, period: f64): bool {
 
 /**
  * Whether the network of an address (IPv4: the address; IPv6: its first 64 bits), or for cookies the
- * address and port, has not used up its share. Those that meet in the table share
- * for a while.
+ * address and port, has not used up its share. Those that meet in the table share for a while.
  */
 function hasShare(ep: ptr, now: f64, desc: ptr, kind: i32): bool {
   if (r32(ep + EP_SHARES) === 0) {

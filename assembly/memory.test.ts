@@ -1,3 +1,4 @@
+// slow: fills memories
 /** What happens when memory is used up: everything still arrives, later; nothing hangs or leaks. */
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'

@@ -1,3 +1,4 @@
+// slow: each sample takes two processes
 import { spawn } from 'node:child_process'
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'

@@ -1,3 +1,4 @@
+// slow: twelve cells of a minute each
 /**
  * The goodput table says what the transport does: twelve cells of it here, all of them with
  * PUNCHLINE_LONG=1. Where a change was meant, `npm run tables` writes the new figures down.

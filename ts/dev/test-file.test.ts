@@ -1,3 +1,4 @@
+// slow: waits for processes that do not end
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'

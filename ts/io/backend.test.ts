@@ -1,3 +1,4 @@
+// slow: a process for each way to choose
 /** Which tier a process gets, and what it says about it. */
 import { execFile, spawnSync } from 'node:child_process'
 import { existsSync } from 'node:fs'

@@ -1,3 +1,4 @@
+// slow: minutes of virtual time at high rates
 /**
  * What congestion control promises, in virtual time. PUNCHLINE_LONG=1 takes the full durations and
  * several seeds.

@@ -1,3 +1,4 @@
+// slow: a transfer for each kind of link
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import { Bulk } from './bulk.ts'

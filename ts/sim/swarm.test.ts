@@ -1,3 +1,4 @@
+// slow: dozens of random lives
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import { FATES } from './event-log.ts'

@@ -1,6 +1,5 @@
 import { dgramParty } from './dgram-party.ts'
 import type { Party } from './party.ts'
-import { rawParty } from './raw-party.ts'
 import { netParty, punchlineParty, tlsParty } from './socket-parties.ts'
 
 /**
@@ -16,6 +15,13 @@ export const PARTIES: ReadonlyMap<string, Party> = new Map([
   ...punchlineParties('punchline', 'noise'),
   ...punchlineParties('punchline-plain', 'none'),
 ])
+
+/** Imported when it is wanted: it brings the project's sources along. */
+function rawParty(backend: 'uring' | 'mmsg'): Party {
+  return {
+    load: async () => (await import('./raw-party.ts')).rawParty(backend).load(),
+  }
+}
 
 function punchlineParties(name: string, security: 'noise' | 'none'): (readonly [string, Party])[] {
   const tiers = ['uring', 'mmsg', 'dgram'].map(

@@ -4,10 +4,10 @@
  */
 import { type ChildProcess, fork } from 'node:child_process'
 import { setTimeout as delay } from 'node:timers/promises'
-import { fileURLToPath } from 'node:url'
 import { readCpuTimes } from './environment.ts'
 import type { PeerMessage, PeerOrder, RunnerMessage, Snapshot } from './messages.ts'
 import type { ScenarioName, Tally, Workload } from './party.ts'
+import { peerArguments } from './peer-program.ts'
 
 /** Which end counts the work that a rate is made of: where it arrives. */
 const COUNTED_AT: Readonly<Record<ScenarioName, 'server' | 'client'>> = {
@@ -171,8 +171,7 @@ export class Peer {
 
   /** `space`: path of the network namespace that it lives in, if not in the runner's. */
   constructor(order: PeerOrder, deadline: AbortSignal, space?: string) {
-    const path = fileURLToPath(new URL('./peer.ts', import.meta.url))
-    const execArgv = ['--expose-gc', '--import', import.meta.resolve('tsx')]
+    const { path, execArgv } = peerArguments(order)
     this.child = fork(path, [JSON.stringify(order)], {
       stdio: ['ignore', 'ignore', 'pipe', 'ipc'],
       ...(space === undefined

@@ -93,6 +93,21 @@ test('carries the kernel and us over a link, or says why not', async () => {
   }
 })
 
+test('measures between network namespaces, or says what is missing', async () => {
+  const json = join(folder, 'veth.json')
+  const { code, output } = await run([
+    ...['stream', '--veth', '--parties', 'net,punchline', '--rounds', '1'],
+    ...['--seconds', '0.2', '--warmup', '0.05', '--json', json],
+  ])
+  assert.is(code, 0, output)
+  const { results } = JSON.parse(readFileSync(json, 'utf8'))
+  if (results.length === 0) return assert.match(output, /^skipped: ip netns/m)
+  for (const { samples, failures } of results[0].rows as Row[]) {
+    assert.equal(failures, [])
+    assert.ok(Number(samples[0]?.workPerSecond) > 0)
+  }
+})
+
 test('fails when a party brings wrong bytes', async () => {
   const party = fileURLToPath(new URL('./fixtures/faulty-party.ts', import.meta.url))
   const { code, output } = await run([

@@ -13,6 +13,7 @@
  *   --seconds S         how long each time                  [2; link 10 or 20, share 20]
  *   --warmup S          how long it runs before                            [0.5]
  *   --connections N     of the scenario of that name                       [1000]
+ *   --veth              between two network namespaces (Linux, root, the command ip)
  *   --json FILE         writes everything, single samples too, to a file
  *
  * Exit code: 0 measured (a party that cannot run here is skipped, and said to be), 1 a sample
@@ -27,6 +28,7 @@ import { readEnvironment } from './lib/environment.ts'
 import { DEFAULT_PARTIES, PARTIES } from './lib/parties.ts'
 import { DEFAULT_WORKLOAD, SCENARIO_NAMES, type ScenarioName } from './lib/party.ts'
 import { describeEnvironment, describeOrder, renderRows } from './lib/report.ts'
+import { VethPair } from './lib/veth.ts'
 import { KERNEL_CONTROLLERS } from './link/emulator.ts'
 import { LINK_SCENARIOS, linkOrders, type NamedOrder, runLinks } from './link/run.ts'
 
@@ -49,6 +51,29 @@ if (results.some(({ rows }) => rows.some(({ failures }) => failures.length > 0))
 }
 
 async function runAll(orders: readonly ComparisonOrder[]) {
+  if (!options.isVeth) return measureAll(orders)
+  const pair = makePair()
+  if (pair === undefined) return []
+  try {
+    const { spaces, host } = pair
+    return await measureAll(
+      orders.map((order) => ({ ...order, spaces, workload: { ...order.workload, host } })),
+    )
+  } finally {
+    pair.close()
+  }
+}
+
+function makePair(): VethPair | undefined {
+  try {
+    return new VethPair()
+  } catch (error) {
+    console.log(`skipped: ${error instanceof Error ? error.message : error}`)
+    return undefined
+  }
+}
+
+async function measureAll(orders: readonly ComparisonOrder[]) {
   const all: { order: ComparisonOrder; rows: Row[] }[] = []
   for (const order of orders) {
     console.log(`\n${describeOrder(order)}\n`)
@@ -66,7 +91,7 @@ function showProgress(text: string): void {
   if (process.stderr.isTTY) process.stderr.write(`\r${text}\x1b[K`)
 }
 
-type Options = { readonly jsonFile: string | undefined } & (
+type Options = { readonly jsonFile: string | undefined; readonly isVeth: boolean } & (
   | { readonly orders: readonly ComparisonOrder[] }
   | { readonly links: readonly NamedOrder[] }
 )
@@ -81,10 +106,11 @@ function readOptions(): Options {
         seconds: { type: 'string' },
         warmup: { type: 'string', default: '0.5' },
         connections: { type: 'string', default: String(DEFAULT_WORKLOAD.connectionCount) },
+        veth: { type: 'boolean', default: false },
         json: { type: 'string' },
       },
     })
-    const jsonFile = values.json
+    const common = { jsonFile: values.json, isVeth: values.veth }
     const rounds = readInteger('--rounds', values.rounds, { least: 1, most: 1_000 })
     const parties = values.parties?.split(',')
     const windowMs = values.seconds && readSeconds('--seconds', values.seconds)
@@ -97,7 +123,7 @@ function readOptions(): Options {
         rounds,
         windowMs: windowMs || undefined,
       })
-      return { links, jsonFile }
+      return { links, ...common }
     }
     const shared = {
       parties: (parties ?? DEFAULT_PARTIES).map(readParty),
@@ -113,7 +139,7 @@ function readOptions(): Options {
       },
     }
     const scenarios = [first, ...others].map(readScenario)
-    return { orders: scenarios.map((scenario) => ({ ...shared, scenario })), jsonFile }
+    return { orders: scenarios.map((scenario) => ({ ...shared, scenario })), ...common }
   } catch (error) {
     console.error(error instanceof Error ? error.message : error)
     process.exit(2)

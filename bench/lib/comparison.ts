@@ -3,9 +3,9 @@
  * another one, so that a machine that becomes slower or busier does so for all. What counts is the
  * ratio to the reference *of the same round*.
  */
-import type { ScenarioName, Workload } from './party.ts'
+import type { ScenarioName } from './party.ts'
 import { median, type Spread, spread } from './statistics.ts'
-import { measureCell, type Sample, UnavailableError } from './two-process.ts'
+import { type CellOrder, measureCell, type Sample, UnavailableError } from './two-process.ts'
 
 /** Ratios are made to this party when it takes part. */
 export const REFERENCE_PARTY: Readonly<Record<ScenarioName, string>> = {
@@ -15,14 +15,9 @@ export const REFERENCE_PARTY: Readonly<Record<ScenarioName, string>> = {
   connections: 'net',
 }
 
-export interface ComparisonOrder {
-  readonly scenario: ScenarioName
+export interface ComparisonOrder extends Omit<CellOrder, 'party'> {
   readonly parties: readonly string[]
-  readonly workload: Workload
   readonly rounds: number
-  readonly warmupMs: number
-  readonly windowMs: number
-  readonly overheadMs?: number
 }
 
 export interface Metric {

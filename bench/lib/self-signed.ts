@@ -1,10 +1,13 @@
 import { generateKeyPairSync, randomBytes, sign } from 'node:crypto'
 
 /**
- * Makes a key and a certificate for 127.0.0.1 that signs itself, valid for a day, both as PEM.
+ * Makes a key and a certificate for an IPv4 address that signs itself, valid for a day, both as PEM.
  * Node has no X.509 writer, and no external tool is needed for these few fields (RFC 5280 §4.1).
  */
-export function makeSelfSigned(nowMs = Date.now()): { key: string; certificate: string } {
+export function makeSelfSigned(
+  host: string,
+  nowMs = Date.now(),
+): { key: string; certificate: string } {
   const { privateKey, publicKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' })
   const ecdsaWithSha256 = sequence(objectId([1, 2, 840, 10045, 4, 3, 2]))
   const commonName = sequence(objectId([2, 5, 4, 3]), der(0x0c, Buffer.from('benchmark')))
@@ -14,7 +17,7 @@ export function makeSelfSigned(nowMs = Date.now()): { key: string; certificate: 
   serial[0] = ((serial[0] ?? 0) & 0x3f) | 0x40
   const subjectAltName = sequence(
     objectId([2, 5, 29, 17]),
-    der(0x04, sequence(der(0x87, Buffer.from([127, 0, 0, 1])))),
+    der(0x04, sequence(der(0x87, Buffer.from(host.split('.').map(Number))))),
   )
   const toBeSigned = sequence(
     // Version 3.

@@ -22,7 +22,7 @@ export const netParty: Party = socketParty(async () => ({
 /** TLS over the kernel's TCP, as Node negotiates it by default. */
 export const tlsParty: Party = socketParty(async () => ({
   listen: async (host, onSocket) => {
-    const { key, certificate } = makeSelfSigned()
+    const { key, certificate } = makeSelfSigned(host)
     const server = tls.createServer({ key, cert: certificate, noDelay: true }, onSocket)
     return listening(server, host, certificate)
   },

@@ -33,6 +33,8 @@ export interface CellOrder {
   readonly windowMs: number
   /** What starting, connecting and finishing may take before the sample is given up. */
   readonly overheadMs?: number
+  /** Paths of the network namespaces that they live in, if not in the runner's. */
+  readonly spaces?: { readonly server: string; readonly client: string }
 }
 
 /** One measurement. Rates are per second; work is bytes in `stream`, datagrams in
@@ -65,8 +67,8 @@ export async function measureCell(order: CellOrder): Promise<Sample> {
   const timer = setTimeout(() => deadline.abort(), limitMs)
   const peers: Peer[] = []
   try {
-    return await measureWith(order, (peerOrder) => {
-      const peer = new Peer(peerOrder, deadline.signal)
+    return await measureWith(order, (peerOrder, end) => {
+      const peer = new Peer(peerOrder, deadline.signal, order.spaces?.[end])
       peers.push(peer)
       return peer
     })
@@ -81,14 +83,14 @@ export async function measureCell(order: CellOrder): Promise<Sample> {
 
 async function measureWith(
   { scenario, party, workload, warmupMs, windowMs }: CellOrder,
-  start: (order: PeerOrder) => Peer,
+  start: (order: PeerOrder, end: 'server' | 'client') => Peer,
 ): Promise<Sample> {
-  const server = start({ scenario, party, workload })
+  const server = start({ scenario, party, workload }, 'server')
   const { address } = await server.expect('ready')
   if (address === undefined) throw new Error('the server has no address')
   const empty = await server.mark({ isSettled: true })
 
-  const client = start({ scenario, party, workload, address })
+  const client = start({ scenario, party, workload, address }, 'client')
   const { setupMs } = await client.expect('ready')
 
   client.say({ type: 'begin' })

@@ -6,7 +6,8 @@
  *   link [PROFILE …]    alone on an emulated link                          [every profile]
  *   share [PROFILE …]   on such a link with a flow of the kernel's TCP     [wan50]
  *   --parties LIST      names (net, tls, dgram, punchline, punchline@TIER,
- *                       punchline-plain, punchline+spin, raw@TIER), or
+ *                       punchline-plain, punchline+spin, punchline+own,
+ *                       punchline+ports, raw@TIER), or
  *                       paths of modules that export a party by default    [the first four]
  *                       and for links bbr, cubic: the kernel's TCP         [both and ours]
  *   --rounds N          how often each party is measured                   [5]

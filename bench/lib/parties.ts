@@ -4,7 +4,8 @@ import { netParty, punchlineParty, tlsParty } from './socket-parties.ts'
 
 /**
  * The parties known by name, in the order in which they are reported. Those with an `@` run on that
- * tier only; `+spin` looks for datagrams without the event loop; `-plain` is `security: 'none'`.
+ * tier only; `+spin` looks for datagrams without the event loop; `-plain` is `security: 'none'`;
+ * sockets share a connection, with `+own` only the UDP socket, with `+ports` nothing.
  */
 export const PARTIES: ReadonlyMap<string, Party> = new Map([
   ['net', netParty],
@@ -28,7 +29,13 @@ function punchlineParties(name: string, security: 'noise' | 'none'): (readonly [
     (tier) => [`${name}@${tier}`, punchlineParty(security, { PUNCHLINE_BACKEND: tier })] as const,
   )
   const spinning = punchlineParty(security, { PUNCHLINE_BUSY_POLL_MS: '1' })
-  return [[name, punchlineParty(security)], ...tiers, [`${name}+spin`, spinning]]
+  return [
+    [name, punchlineParty(security)],
+    ...tiers,
+    [`${name}+spin`, spinning],
+    [`${name}+own`, punchlineParty(security, {}, 'port')],
+    [`${name}+ports`, punchlineParty(security, {}, 'nothing')],
+  ]
 }
 
 /** Who takes part unless somebody else is asked for. */

@@ -6,6 +6,8 @@ import type { Party, PeerAddress } from './party.ts'
 import { makeSelfSigned } from './self-signed.ts'
 import { type SocketLibrary, socketParty } from './socket-scenarios.ts'
 
+const HOST = '127.0.0.1'
+
 /** The kernel's TCP: what everything else is compared with. */
 export const netParty: Party = socketParty(async () => ({
   listen: async (host, onSocket) => {
@@ -57,26 +59,40 @@ type PunchlineSocket = net.Socket & {
   }
 }
 
+/**
+ * What sockets of one process to one server have in common: a connection, of which each is a stream;
+ * only the UDP socket, with ids and keys of their own; or nothing.
+ */
+export type Sharing = 'connection' | 'port' | 'nothing'
+
 /** Punchline's own transport, as this checkout builds it, with settings of its environment. */
 export const punchlineParty = (
   security: 'noise' | 'none',
   settings: Readonly<Record<string, string>> = {},
-): Party => socketParty(() => loadPunchline(security, settings))
+  sharing: Sharing = 'connection',
+): Party => socketParty(() => loadPunchline(security, settings, sharing))
 
 async function loadPunchline(
   security: 'noise' | 'none',
   settings: Readonly<Record<string, string>>,
+  sharing: Sharing,
 ): Promise<SocketLibrary> {
   Object.assign(process.env, settings)
   // Not a literal: the types of the build would be needed to check it.
   const specifier: string = 'punchline/net'
   const punchline: PunchlineNet = await import(specifier)
   const choice = { transport: 'udp', security, noDelay: true }
+  const own = {
+    connection: () => ({}),
+    // Sockets share a connection only if they ask the same of the peer.
+    port: () => ({ security: { mode: security, verify: () => true } }),
+    nothing: () => ({ localAddress: HOST }),
+  }[sharing]
   return {
     listen: (host, onSocket) =>
       listening(punchline.createServer(choice, onSocket), host, undefined, { transport: 'udp' }),
     connect: async ({ host, port }) => {
-      const socket = punchline.connect({ ...choice, host, port })
+      const socket = punchline.connect({ ...choice, ...own(), host, port })
       await once(socket, 'connect')
       const { transport } = socket.stats()
       if (transport !== 'udp') throw new Error(`the socket went over ${transport}`)

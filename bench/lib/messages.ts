@@ -35,6 +35,7 @@ export interface Snapshot {
   /** User and system time of the process since it started. */
   readonly cpuMicros: number
   readonly done: number
+  /** Without V8's young generation. */
   readonly residentBytes: number
   readonly figures: Readonly<Record<string, number>>
   /** Of the round trips since the snapshot before. */

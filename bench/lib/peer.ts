@@ -1,4 +1,5 @@
 /** One process of a measurement: plays the role that its argument orders, as the runner says. */
+import { getHeapSpaceStatistics } from 'node:v8'
 import type { PeerMessage, PeerOrder, RunnerMessage, Snapshot } from './messages.ts'
 import { findParty } from './parties.ts'
 import type { ClientRole, Role, ServerRole } from './party.ts'
@@ -40,6 +41,12 @@ async function takeRole(): Promise<ServerRole | ClientRole | undefined> {
     : scenario.call(order.address, order.workload, fail)
 }
 
+/** V8's young generation: it grows with what passes through, to a limit, and not with what is kept. */
+function youngBytes(): number {
+  const space = getHeapSpaceStatistics().find(({ space_name }) => space_name === 'new_space')
+  return space?.physical_space_size ?? 0
+}
+
 function takeSnapshot(role: Role, isSettled: boolean): Snapshot {
   if (isSettled) globalThis.gc?.()
   // Read together, before anything here costs time of its own.
@@ -51,7 +58,7 @@ function takeSnapshot(role: Role, isSettled: boolean): Snapshot {
     atMs,
     cpuMicros: user + system,
     done,
-    residentBytes: process.memoryUsage.rss(),
+    residentBytes: process.memoryUsage.rss() - youngBytes(),
     figures: role.figures?.() ?? {},
     ...(latencies !== undefined && {
       latency: {

@@ -59,6 +59,7 @@ import {
   wantSend,
 } from './connection'
 import { crc32c } from './crc32c'
+import { ecnIsSeen, ecnMark } from './ecn'
 import {
   CODE,
   count,
@@ -119,6 +120,8 @@ import {
   PATH_ANSWER_ADDRESS,
   PATH_ANSWER_SOCKET,
   PATH_CHALLENGE,
+  PATH_ECN_CONGESTED_IN,
+  PATH_ECN_MARKED_IN,
   PATH_EXPECT_AT,
   PATH_IN_FLIGHT,
   PATH_IN_FLIGHT_COUNT,
@@ -208,6 +211,7 @@ import {
   FRAME_ACK,
   FRAME_CLOSE,
   FRAME_DATA_BLOCKED,
+  FRAME_ECN,
   FRAME_MAX_DATA,
   FRAME_MAX_STREAM_DATA,
   FRAME_MAX_STREAMS,
@@ -253,6 +257,13 @@ const STREAM_ROOM: i32 = 32
 const HANDSHAKE_INTERVAL_MAX: f64 = 1000000.0
 
 // ── Frames ───────────────────────────────────────────────────────────────────────────────────────
+
+/** Writes how received packets were marked: what the ACK frame behind it is judged by. */
+function writeEcn(path: ptr, p: ptr): ptr {
+  w8(p, FRAME_ECN)
+  const at: ptr = writeVarint(p + 1, rf64(path + PATH_ECN_MARKED_IN))
+  return writeVarint(at, rf64(path + PATH_ECN_CONGESTED_IN))
+}
 
 /** Writes an ACK frame for everything received; gives the pointer after it. */
 function writeAck(path: ptr, p: ptr, end: ptr, now: f64): ptr {
@@ -469,6 +480,7 @@ function buildPacket(cn: ptr, path: ptr, p: ptr, now: f64): i32 {
     return 0
   }
   let at: ptr = p + SHORT_SIZE
+  if (hasAck && ecnIsSeen(path)) at = writeEcn(path, at)
   if (hasAck) at = writeAck(path, at, end, now)
   const afterAck: ptr = at
   let isRetransmission: bool = false
@@ -639,6 +651,12 @@ function describe(ep: ptr, from: ptr, length: i32, segment: i32, socket: i32, ad
   count(ep, COUNT_BYTES_SENT, f64(length))
 }
 
+/** Marks the last train if anything in it is to be acknowledged. */
+function markLast(ep: ptr, path: ptr, flightBefore: i32): void {
+  if (r32(path + PATH_IN_FLIGHT_COUNT) === flightBefore) return
+  ecnMark(path, TX_DESC + (r32(ep + EP_TRAIN_COUNT) - 1) * DESC_SIZE)
+}
+
 function describePacket(ep: ptr, cn: ptr, path: ptr, size: i32, now: f64): void {
   if (size === 0) return
   describe(ep, r32(ep + EP_TRAIN), size, 0, r32(path + PATH_SOCKET), path + PATH_ADDRESS)
@@ -659,6 +677,7 @@ function buildTrain(ep: ptr, cn: ptr, path: ptr, now: f64): bool {
   let packets: i32 = 0
   let segment: i32 = 0
   const largest: i32 = r32(path + PATH_PACKET_BYTES)
+  const flight: i32 = r32(path + PATH_IN_FLIGHT_COUNT)
   while (packets < TRAIN_PACKETS_MAX && p + largest <= TX_ARENA + TX_ARENA_SIZE) {
     if (packets > 0 && p - start + segment > TRAIN_BYTES_MAX) break
     const size: i32 = buildPacket(cn, path, p, now)
@@ -673,8 +692,10 @@ function buildTrain(ep: ptr, cn: ptr, path: ptr, now: f64): bool {
         r32(path + PATH_SOCKET),
         path + PATH_ADDRESS,
       )
+      markLast(ep, path, flight)
       sentPackets(ep, cn, packets, p - start, now)
       describe(ep, p, size, 0, r32(path + PATH_SOCKET), path + PATH_ADDRESS)
+      markLast(ep, path, flight)
       sentPackets(ep, cn, 1, size, now)
       return true
     }
@@ -692,6 +713,7 @@ function buildTrain(ep: ptr, cn: ptr, path: ptr, now: f64): bool {
     r32(path + PATH_SOCKET),
     path + PATH_ADDRESS,
   )
+  markLast(ep, path, flight)
   sentPackets(ep, cn, packets, p - start, now)
   return true
 }
@@ -740,9 +762,11 @@ function serve(ep: ptr, cn: ptr, now: f64): bool {
   if (state !== STATE_ESTABLISHED) return false
   keysRenew(cn, path, now)
   sayWhere(ep, cn, path, now)
+  const flight: i32 = r32(path + PATH_IN_FLIGHT_COUNT)
   const probe: i32 = buildMtuProbe(cn, path, r32(ep + EP_TRAIN), now)
   if (probe > 0) {
     describePacket(ep, cn, path, probe, now)
+    markLast(ep, path, flight)
     return true
   }
   if (buildTrain(ep, cn, path, now)) return true

@@ -165,6 +165,12 @@ export function congestionLost(path: ptr, bytes: i32): void {
   if (r32(path + PATH_CONTROLLER) === CONTROLLER_BBR) bbrLost(path, f64(bytes))
 }
 
+/** So many packets passed a queue that fills. */
+export function congestionMarked(path: ptr, packets: f64): void {
+  if (r32(path + PATH_CONTROLLER) !== CONTROLLER_BBR) return
+  bbrLost(path, packets * f64(r32(path + PATH_PACKET_BYTES)))
+}
+
 /** It was only late. */
 export function congestionSpurious(path: ptr, bytes: i32): void {
   if (r32(path + PATH_CONTROLLER) === CONTROLLER_BBR) bbrLost(path, -f64(bytes))

@@ -71,6 +71,8 @@ export const EP_FLAGS: i32 = 16
 export const EP_LISTENING: i32 = 1
 /** The host sees to the jobs of `flush`. */
 export const EP_OFFLOADED: i32 = 2
+/** Its sockets send marks of congestion, and see them. */
+export const EP_MARKS: i32 = 4
 /** Objects with pending events: head and tail. */
 const EP_PENDING: i32 = 20
 /** Connections that may have something to send: head and tail. */

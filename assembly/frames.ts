@@ -15,6 +15,7 @@ import {
   tellClosed,
   wantSend,
 } from './connection'
+import { ecnCounts } from './ecn'
 import { CODE, count, ENDPOINT, EP_FROM } from './endpoint'
 import { CODE_NONE, CODE_PROTOCOL, COUNT_ACKS_RECEIVED } from './layout'
 import { onChallenge, onResponse } from './migration'
@@ -31,6 +32,7 @@ import {
   FRAME_ACK_PATH,
   FRAME_CLOSE,
   FRAME_DATA_BLOCKED,
+  FRAME_ECN,
   FRAME_MAX_DATA,
   FRAME_MAX_STREAM_DATA,
   FRAME_MAX_STREAMS,
@@ -169,6 +171,16 @@ export function readFrames(cn: ptr, path: ptr, from: ptr, end: ptr, now: f64): i
       if (type === FRAME_PATH_RESPONSE) onResponse(cn, path, p, now)
       else onChallenge(cn, path, p, r32(r32(cn + ENDPOINT) + EP_FROM))
       p += CHALLENGE_SIZE
+      continue
+    }
+    if (type === FRAME_ECN) {
+      const marked: f64 = integer(p, end)
+      if (marked < 0.0) return -CODE_PROTOCOL
+      p += varintSizeAt(p)
+      const congested: f64 = integer(p, end)
+      if (congested < 0.0) return -CODE_PROTOCOL
+      p += varintSizeAt(p)
+      ecnCounts(path, marked, congested)
       continue
     }
     bits = (bits | ELICITING) & ~MID_BURST

@@ -53,6 +53,7 @@ import {
 } from './connection'
 import { crc32cInit } from './crc32c'
 import { endpointNextTimeout, endpointTimeout } from './deadlines'
+import { ecnStart } from './ecn'
 import {
   count,
   endpointCreate as create,
@@ -65,6 +66,7 @@ import {
   EP_HALF_OPEN_COUNT,
   EP_INGEST_NEXT,
   EP_LISTENING,
+  EP_MARKS,
   EP_NOW,
   EP_OFFLOADED,
   EP_STREAM_COUNT,
@@ -218,6 +220,11 @@ export function endpointListen(ep: ptr, isListening: i32): void {
  */
 export function endpointOffload(ep: ptr, isOffloaded: i32): void {
   if (isA(ep, TAG_ENDPOINT)) setFlag(ep, EP_OFFLOADED, isOffloaded)
+}
+
+/** Whether the endpoint's sockets send and see the bits of explicit congestion notification. */
+export function endpointMark(ep: ptr, hasMarks: i32): void {
+  if (isA(ep, TAG_ENDPOINT)) setFlag(ep, EP_MARKS, hasMarks)
 }
 
 function setFlag(ep: ptr, flag: i32, isSet: i32): void {
@@ -452,6 +459,7 @@ export function connectionEstablish(cn: ptr, now: f64, messageLength: i32): bool
     w32(path + PATH_PACKET_BYTES, mini(r32(path + PATH_PACKET_BYTES), INITIAL_SIZE_FLOOR))
   }
   setState(cn, STATE_ESTABLISHED)
+  ecnStart(path)
   wf64(cn + CN_LAST_HEARD, now)
   sampleHandshake(cn, r32(cn + CN_PATHS), now)
   // What the handshake took does not count as time without streams.

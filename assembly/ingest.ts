@@ -27,6 +27,7 @@ import {
   tellClosed,
   wantSend,
 } from './connection'
+import { ecnReceived, ecnStart } from './ecn'
 import {
   count,
   EP_CIDS,
@@ -336,6 +337,7 @@ function shortPacket(ep: ptr, now: f64, job: ptr, isIntact: bool): void {
   if ((result & CLOSED) !== 0) return
   const largest: f64 = rf64(path + PATH_LARGEST_RECEIVED)
   noteReceived(cn, path, number, now)
+  ecnReceived(path, desc)
   if ((result & ELICITING) !== 0) {
     // The sender has more. If none of it comes, it may send it to where we are no more: a packet of
     // ours shows it where we are.
@@ -370,6 +372,7 @@ function confirm(ep: ptr, cn: ptr): void {
   if ((r32(cn + CN_FLAGS) & CN_IS_CLIENT) !== 0) return
   sampleHandshake(cn, r32(cn + CN_PATHS), rf64(cn + CN_LAST_HEARD))
   setState(cn, STATE_ESTABLISHED)
+  ecnStart(r32(cn + CN_PATHS))
   streamsEstablished(cn)
   count(ep, COUNT_CONNECTIONS_ACCEPTED, 1.0)
   tell(cn, CONNECTION_CONFIRMED)

@@ -5,6 +5,7 @@
  */
 import { congestionInit } from './congestion'
 import { CN_CONTROL, CONTROL_PING, probeTimeout, wantSend } from './connection'
+import { ecnStart } from './ecn'
 import { count, ENDPOINT, EP_CONGESTION, EP_SECRETS, tell } from './endpoint'
 import {
   ADDRESS_SIZE,
@@ -19,6 +20,7 @@ import {
 } from './layout'
 import { mtuInit } from './mtu'
 import {
+  copyPlace,
   PATH_ACK_DUE,
   PATH_ACK_PENDING,
   PATH_ADDRESS,
@@ -74,12 +76,6 @@ function isSameHost(a: ptr, b: ptr): bool {
 
 function isSamePlace(a: ptr, b: ptr): bool {
   return ((r32(a + PORT) ^ r32(b + PORT)) & 0xffff) === 0 && isSameHost(a, b)
-}
-
-function copyPlace(to: ptr, from: ptr): void {
-  copy(to, from, ADDRESS_SIZE)
-  // Beside the port is how this one datagram was marked.
-  w32(to + PORT, r32(to + PORT) & 0xffff)
 }
 
 /** A packet of the peer came, `size` bytes; was it from where it always is, and if not: is it there? */
@@ -192,6 +188,7 @@ function startAnew(cn: ptr, path: ptr): void {
 /** What went to the old place is probably lost: the oldest of it goes at once, and what arrived is said. */
 function resume(cn: ptr, path: ptr, now: f64): void {
   w32(path + PATH_PROBE_COUNT, 0)
+  ecnStart(path)
   if (r32(path + PATH_IN_FLIGHT_COUNT) > 0) probe(cn, path, now)
   if (r32(path + PATH_RECEIVED + RANGES_COUNT) > 0) {
     w32(path + PATH_ACK_PENDING, 1)

@@ -2,7 +2,7 @@
  * A path: one way to the peer, with its own packet numbers, acknowledgements, round-trip time and
  * congestion window. Connections have one at first; a relay or a move adds others.
  */
-import { ADDRESS_SIZE } from './layout'
+import { ADDRESS_SIZE, DESC_ADDRESS, DESC_PORT } from './layout'
 import { give, take } from './pages'
 import { copy, fill, low32, maxf, type ptr, r8, r32, rf64, w32, wf64 } from './prelude'
 import { rangesClear } from './ranges'
@@ -112,7 +112,20 @@ export const PATH_ANSWER_SOCKET: i32 = 760
 export const PATH_ANSWER_ADDRESS: i32 = 764
 /** When more should have come, because the last packet was full; Infinity: it was not. */
 export const PATH_EXPECT_AT: i32 = 792
-const PATH_SIZE: i32 = 800
+/** Marks of congestion (ecn.ts): the state, marked packets lost, the first marked number … */
+export const PATH_ECN_STATE: i32 = 800
+export const PATH_ECN_LOST: i32 = 804
+export const PATH_ECN_SINCE: i32 = 808
+/** … how many of them were acknowledged, and seen marked; in all, before, and as congested … */
+export const PATH_ECN_ACKED: i32 = 816
+export const PATH_ECN_SEEN: i32 = 824
+export const PATH_ECN_BEFORE: i32 = 832
+export const PATH_ECN_CONGESTED: i32 = 840
+/** … of which so many were heeded; and what we have seen ourselves of the peer's. */
+export const PATH_ECN_HANDLED: i32 = 848
+export const PATH_ECN_MARKED_IN: i32 = 856
+export const PATH_ECN_CONGESTED_IN: i32 = 864
+const PATH_SIZE: i32 = 872
 
 // ── Sent packets ─────────────────────────────────────────────────────────────────────────────────
 
@@ -162,6 +175,13 @@ export const RECORD_FIN: i32 = 1 << 31
 const RING_MIN: i32 = 8
 const RING_MAX: i32 = 131072
 
+/** Copies an address; beside the port is how the one datagram was marked. */
+export function copyPlace(to: ptr, from: ptr): void {
+  copy(to, from, ADDRESS_SIZE)
+  const port: ptr = to + DESC_PORT - DESC_ADDRESS
+  w32(port, r32(port) & 0xffff)
+}
+
 export function pathCreate(
   connection: ptr,
   number: i32,
@@ -175,7 +195,7 @@ export function pathCreate(
   w32(path + PATH_CONNECTION, connection)
   w32(path + PATH_NUMBER, number)
   w32(path + PATH_SOCKET, socket)
-  copy(path + PATH_ADDRESS, address, ADDRESS_SIZE)
+  copyPlace(path + PATH_ADDRESS, address)
   w32(path + PATH_PACKET_BYTES, packetBytes)
   wf64(path + PATH_LARGEST_ACKED, -1.0)
   wf64(path + PATH_LARGEST_RECEIVED, -1.0)

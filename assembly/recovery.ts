@@ -8,9 +8,11 @@ import {
   congestionCollapsed,
   congestionEpisode,
   congestionLost,
+  congestionMarked,
   congestionPacketAcked,
   congestionSpurious,
   congestionUndo,
+  SAMPLE_SENT_AT,
 } from './congestion'
 import {
   addControl,
@@ -24,6 +26,7 @@ import {
   probeTimeout,
   wantSend,
 } from './connection'
+import { ecnAckDone, ecnAcked, ecnLost, ecnProbe } from './ecn'
 import { count, ENDPOINT, tell } from './endpoint'
 import {
   CONNECTION_SILENT,
@@ -104,6 +107,7 @@ const REORDER_EPISODES: i32 = 16
 const REORDER_MARGIN: f64 = 1.25
 /** RFC 9002 §7.6.1: probe timeouts that make congestion persistent. */
 const PERSISTENT_PROBES: f64 = 3.0
+const EPISODE_MARKED: i32 = 1 << 30
 
 // ── Acknowledgements ─────────────────────────────────────────────────────────────────────────────
 
@@ -162,6 +166,7 @@ function packetAcked(cn: ptr, path: ptr, entry: ptr, number: f64, now: f64): voi
     add32(path + PATH_IN_FLIGHT, -r32(entry + SENT_BYTES))
     add32(path + PATH_IN_FLIGHT_COUNT, -1)
   } else return
+  ecnAcked(path, number)
   if (number < rf64(path + PATH_LARGEST_BEFORE)) wasOvertaken(path, now - rf64(entry + SENT_AT))
   w8(entry + SENT_STATE, STATE_ACKED)
   if (r8(entry + SENT_IS_MTU_PROBE) !== 0) mtuProbeAcked(path, r32(entry + SENT_BYTES))
@@ -238,6 +243,8 @@ export function ackBegin(cn: ptr, path: ptr, largest: f64, ackDelay: f64, now: f
 export function ackDone(cn: ptr, path: ptr, now: f64): void {
   w32(path + PATH_PROBE_COUNT, 0)
   detectLosses(cn, path, now)
+  const congested: f64 = ecnAckDone(path)
+  if (congested > 0.0) heedMarks(path, congested, now)
   congestionAckEnd(path, now)
   advanceBase(path)
   rangesRemove(cn, path + PATH_ACKED, 0.0, heldFrom(path))
@@ -272,12 +279,22 @@ function packetLost(cn: ptr, path: ptr, entry: ptr, number: f64, now: f64): void
   // RFC 9000 §14.4: a probe that does not arrive says nothing of congestion.
   if (r8(entry + SENT_IS_MTU_PROBE) !== 0) return
   mtuLost(path, number, r32(entry + SENT_BYTES))
+  ecnLost(path, number)
   count(r32(cn + ENDPOINT), COUNT_PACKETS_LOST, 1.0)
   addf64(cn + CN_COUNT_LOST, 1.0)
   resend(cn, entry)
   congestionLost(path, r32(entry + SENT_BYTES))
   if (rf64(entry + SENT_AT) > rf64(path + PATH_EPISODE_AT)) beginEpisode(path, now)
   add32(path + PATH_EPISODE_LOST, 1)
+}
+
+/** RFC 9002 §7.1, RFC 3168 §5: packets that a queue has marked mean what dropped ones would. */
+function heedMarks(path: ptr, packets: f64, now: f64): void {
+  congestionMarked(path, packets)
+  if (rf64(path + SAMPLE_SENT_AT) <= rf64(path + PATH_EPISODE_AT)) return
+  beginEpisode(path, now)
+  // However many of its losses were only late: there was congestion.
+  w32(path + PATH_EPISODE_LOST, EPISODE_MARKED)
 }
 
 /** What is lost of the packets that are out now is one sign of congestion, not many. */
@@ -338,6 +355,7 @@ export function detectLosses(cn: ptr, path: ptr, now: f64): void {
 /** Nothing was acknowledged for a probe timeout: two packets leave in spite of the window. */
 export function probe(cn: ptr, path: ptr, now: f64): void {
   add32(path + PATH_PROBE_COUNT, 1)
+  ecnProbe(path)
   w32(path + PATH_PROBES, 2)
   if (r32(path + PATH_PROBE_COUNT) === 2) tell(cn, CONNECTION_SILENT)
   addf64(cn + CN_COUNT_PROBES, 1.0)

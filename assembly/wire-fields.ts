@@ -55,6 +55,8 @@ export const FRAME_ACK_PATH: i32 = 0x03
 export const FRAME_RESET: i32 = 0x04
 /** stream · code */
 export const FRAME_STOP: i32 = 0x05
+/** packets of this path that came marked so far: with ECT(0) · with CE */
+export const FRAME_ECN: i32 = 0x06
 /** stream · offset · [length] · bytes. Bit 0: FIN. Bit 1: a length is there, else the bytes reach to the end of the packet */
 export const FRAME_STREAM: i32 = 0x08
 /** bytes the peer may send on all streams together */

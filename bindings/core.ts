@@ -10,6 +10,7 @@ import {
   DESC_COUNT,
   DESC_LENGTH,
   DESC_POINTER,
+  DESC_PORT,
   DESC_SEGMENT,
   DESC_SIZE,
   DESC_SOCKET,
@@ -41,6 +42,7 @@ export interface CoreExports {
   endpointCounters(endpoint: Handle): number
   endpointGauges(endpoint: Handle): void
   endpointOffload(endpoint: Handle, isOffloaded: number): void
+  endpointMark(endpoint: Handle, hasMarks: number): void
   endpointResetToken(endpoint: Handle, low: number, high: number): void
   ingest(endpoint: Handle, now: number, count: number): number
   ingestMore(endpoint: Handle, now: number): number
@@ -259,9 +261,10 @@ export class Core {
 
   /**
    * Copies one datagram behind those already there; false when the arena or the table is full.
-   * `address` is the part DESC_ADDRESS … DESC_SCOPE of a descriptor, as six words.
+   * `address` is the part DESC_ADDRESS … DESC_SCOPE of a descriptor, as six words. `ecn`: the two bits
+   * of its IP header.
    */
-  receive(bytes: Uint8Array, socketIndex: number, address: Int32Array): boolean {
+  receive(bytes: Uint8Array, socketIndex: number, address: Int32Array, ecn = 0): boolean {
     const at = this.receivedBytes
     if (this.received === DESC_COUNT || at + bytes.length > this.receiveArenaBytes) {
       return false
@@ -275,6 +278,7 @@ export class Core {
     words[desc + (DESC_SEGMENT >> 2)] = 0
     words[desc + (DESC_SOCKET >> 2)] = socketIndex
     words.set(address, desc + (DESC_ADDRESS >> 2))
+    if (ecn !== 0) words[desc + (DESC_PORT >> 2)] = (address[PORT_WORD] as number) | (ecn << 16)
     this.received += 1
     this.receivedBytes = (at + bytes.length + 15) & ~15
     return true
@@ -299,5 +303,6 @@ export class Core {
   }
 }
 
+const PORT_WORD = (DESC_PORT - DESC_ADDRESS) >> 2
 /** Words of an address, see `DESC_ADDRESS`. */
 export const ADDRESS_WORDS = ADDRESS_SIZE >> 2

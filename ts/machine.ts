@@ -65,11 +65,14 @@ export interface Engine {
 
 /** How a world without knowledge of the memory layout moves datagrams in and out of an `Engine`. */
 export interface DatagramPort extends Engine {
-  /** Copies one datagram into the receive arena; false when it is full: `ingest` first. */
-  deliver(from: DatagramAddress, bytes: Uint8Array): boolean
+  /**
+   * Copies one datagram into the receive arena; false when it is full: `ingest` first. `ecn`: the two
+   * bits of explicit congestion notification in its IP header (RFC 3168), default 0.
+   */
+  deliver(from: DatagramAddress, bytes: Uint8Array, ecn?: number): boolean
   /**
    * Calls `take` for every datagram that the last `flush` described, in order. `bytes` is a view
-   * that is valid during the call only.
+   * that is valid during the call only. `ecn`: as it is to be marked.
    */
-  collect(take: (to: DatagramAddress, bytes: Uint8Array) => void): void
+  collect(take: (to: DatagramAddress, bytes: Uint8Array, ecn?: number) => void): void
 }

@@ -46,6 +46,9 @@ import { type Lockstep, TRAPPED } from './lockstep.ts'
 import { type Chance, mutate } from './mutate.ts'
 import { addressWords } from './rig.ts'
 
+/** Both bits of congestion in a descriptor's port word. */
+const MARKS = 3 << 16
+
 interface Endpoint {
   handle: number
   /** What it tells its peers about itself, PEER_… */
@@ -58,6 +61,7 @@ interface Endpoint {
 
 interface Waiting {
   readonly bytes: Uint8Array
+  /** With the bits of congestion beside it, as descriptors have them. */
   readonly fromPort: number
 }
 
@@ -143,6 +147,7 @@ const HANDLE_CALLS: readonly (readonly [name: string, numbers: number])[] = [
   ['connectionPath', 0],
   ['endpointResetToken', 2],
   ['endpointOffload', 1],
+  ['endpointMark', 1],
   ['ingestBegin', 1],
   ['ingestTaken', 0],
   ['streamOpen', 1],
@@ -241,17 +246,21 @@ export class RandomCalls {
       const start = reference.i32[words + (DESC_POINTER >> 2)] as number
       const length = reference.i32[words + (DESC_LENGTH >> 2)] as number
       const segment = reference.i32[words + (DESC_SEGMENT >> 2)] as number
-      const port = (reference.i32[words + (DESC_PORT >> 2)] as number) & 0xffff
-      const to = this.endpoints.find((candidate) => candidate.port === port % ALIASES)
+      const word = reference.i32[words + (DESC_PORT >> 2)] as number
+      const to = this.endpoints.find(({ port }) => port === (word & 0xffff) % ALIASES)
+      const from = (endpoint.port + endpoint.alias) | this.passMarks(word & MARKS)
       const size = segment === 0 ? length : segment
       for (let at = start; to !== undefined && at < start + length; at += size) {
-        this.transmit(
-          endpoint.port + endpoint.alias,
-          to,
-          reference.u8.slice(at, Math.min(at + size, start + length)),
-        )
+        this.transmit(from, to, reference.u8.slice(at, Math.min(at + size, start + length)))
       }
     }
+  }
+
+  /** Some ways take marks away, some queues add to them. */
+  private passMarks(marks: number): number {
+    const { random } = this
+    if (marks === 0 || random.chance(0.05)) return 0
+    return random.chance(0.1) ? MARKS : marks
   }
 
   private transmit(fromPort: number, to: Endpoint, bytes: Uint8Array): void {
@@ -580,6 +589,7 @@ export class RandomCalls {
     this.lockstep.write(this.drawBytes(32), SCRATCH)
     const handle = this.number('endpointCreate', this.now)
     if (handle === 0) return
+    this.call('endpointMark', handle, random.below(2))
     this.endpoints.push({ handle, parameters, port: this.nextPort, alias: 0, inbox: [] })
     this.nextPort = (this.nextPort % (ALIASES - 1)) + 1
   }

@@ -65,6 +65,8 @@ export interface DatagramSocket {
   /** What the system granted, bytes. */
   readonly receiveBufferBytes: number
   readonly sendBufferBytes: number
+  /** Whether the bits of explicit congestion notification are sent and seen. */
+  readonly hasEcn: boolean
   /**
    * Sends what the endpoint's last `flush` described in `count` descriptors. False: the system does
    * not take everything at once; nothing may be built until `writable`. What the system refuses is

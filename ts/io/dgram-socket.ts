@@ -17,6 +17,7 @@ const BLOCKED_MS = 1
  * it binds now, as a drop-in for `net.Server.listen` has to.
  */
 export class DgramSocket implements DatagramSocket {
+  readonly hasEcn = false
   readonly backend = 'dgram'
   readonly address: string
   readonly port: number

@@ -81,6 +81,7 @@ export class Driver implements DatagramSocketOwner {
         now: nowMicros(),
         addresses: outgoing,
         runJobs: loop.runJobs,
+        hasEcn: socket.hasEcn,
         packetBytesTo: socket.backend === 'dgram' ? interfacePacketBytes : undefined,
         options: { burstBytes: burstOf(socket.receiveBufferBytes), ...setup.options },
         security: { seconds: () => Date.now() / 1000, hasAes: loop.hasAes, ...setup.security },

@@ -5,6 +5,7 @@ import type { DatagramSocket, DatagramSocketFigures } from './datagram-socket.ts
 import { FaultDrawer, type Faults } from './faults.ts'
 
 export class FaultySocket implements DatagramSocket {
+  readonly hasEcn: boolean
   readonly backend
   readonly address: string
   readonly port: number
@@ -28,6 +29,7 @@ export class FaultySocket implements DatagramSocket {
     this.inner = inner
     this.drawer = new FaultDrawer(faults)
     this.memory = memory
+    this.hasEcn = inner.hasEcn
     this.backend = inner.backend
     this.address = inner.address
     this.port = inner.port

@@ -22,6 +22,7 @@ export interface NativeUdpSocketSetup {
 
 export class NativeUdpSocket implements DatagramSocket {
   readonly backend: 'uring' | 'mmsg'
+  readonly hasEcn = true
   readonly address: string
   readonly port: number
   readonly family: 4 | 6
@@ -48,6 +49,7 @@ export class NativeUdpSocket implements DatagramSocket {
         // What is too large for the way is refused or dropped: the search for the packet size sees it.
         dontFragment: true,
         segmentation: true,
+        ecn: true,
         receiveOffload: true,
         receiveBufferBytes: BUFFER_BYTES,
         sendBufferBytes: BUFFER_BYTES,

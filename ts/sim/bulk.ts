@@ -34,6 +34,8 @@ export interface BulkOptions {
   readonly memoryBytes?: number
   readonly endpoint?: Partial<EndpointOptions>
   readonly host?: HostOptions
+  /** Whether both sides mark packets for explicit congestion notification. Default false. */
+  readonly hasEcn?: boolean
 }
 
 /** A sender that never runs dry, and what its receiver has got. */
@@ -77,6 +79,7 @@ export class Bulk {
         random: host.random,
         now: host.now,
         options: { congestion, ...options.endpoint },
+        hasEcn: options.hasEcn ?? false,
         // What is measured does not depend on it, and keys are not drawn from the seed.
         security: { mode: 'none' },
       })

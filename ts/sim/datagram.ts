@@ -16,6 +16,8 @@ export interface Datagram {
   link: Link | undefined
   /** Where it arrives next. */
   next: SimNode | undefined
+  /** The two bits of explicit congestion notification (RFC 3168). */
+  ecn: number
   /** Which of the receiving engine's sockets it came in on. */
   socketIndex: number
 }
@@ -89,6 +91,7 @@ export class DatagramPool {
       to: undefined,
       link: undefined,
       next: undefined,
+      ecn: 0,
       socketIndex: 0,
     }
     this.records[index] = datagram

@@ -330,7 +330,7 @@ export class Attachment {
    * each packet would fill the queue otherwise. */
   private armedAt: Micros = NEVER
   private armedSequence = 0
-  private readonly takeSent: (to: DatagramAddress, bytes: Uint8Array) => void
+  private readonly takeSent: (to: DatagramAddress, bytes: Uint8Array, ecn?: number) => void
 
   /** @internal Hosts make attachments. */
   constructor(host: Host, fabric: Fabric, engine: DatagramPort, id: number) {
@@ -338,7 +338,7 @@ export class Attachment {
     this.fabric = fabric
     this.engine = engine
     this.id = id
-    this.takeSent = (to, bytes) => this.send(to, bytes)
+    this.takeSent = (to, bytes, ecn) => this.send(to, bytes, ecn)
   }
 
   /**
@@ -435,7 +435,8 @@ export class Attachment {
     while (this.isAttached && (inbox.length > 0 || described > 0)) {
       for (let next = inbox.peek(); next !== undefined; next = inbox.peek()) {
         const socket = this.sockets[next.socketIndex] as SimSocket
-        if (!engine.deliver(socket.describe(next.from as SimAddress), next.bytes)) break
+        const from = socket.describe(next.from as SimAddress)
+        if (!engine.deliver(from, next.bytes, next.ecn)) break
         inbox.shift()
         this.inboxBytes -= next.bytes.length
         described += 1
@@ -462,10 +463,11 @@ export class Attachment {
     }
   }
 
-  private send(to: DatagramAddress, bytes: Uint8Array): void {
+  private send(to: DatagramAddress, bytes: Uint8Array, ecn = 0): void {
     const socket = this.sockets[to.socketIndex]
     if (socket === undefined) this.blame(`sends from socket ${to.socketIndex}, which it lacks`)
     const datagram = this.fabric.pool.take(bytes)
+    datagram.ecn = ecn
     datagram.from = socket.local
     datagram.to = this.fabric.addresses.address(to.address, to.port)
     this.host.transmit(datagram)

@@ -479,6 +479,7 @@ abstract class Party {
       core: life.core,
       random: host.random,
       now: host.now,
+      hasEcn: true,
       options: life.limits,
       security: life.securityOf(this.nodeKey),
     })

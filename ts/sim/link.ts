@@ -29,6 +29,13 @@ export interface LinkParams {
   readonly queueBytes: number
   /** Datagrams that wait for the bottleneck; what comes on top is dropped. Default Infinity. */
   readonly queueLength: number
+  /**
+   * What finds so many bytes waiting for the bottleneck is marked (RFC 3168) if it comes from somebody
+   * who listens to marks. Default Infinity: never.
+   */
+  readonly markBytes: number
+  /** How datagrams lose their marks on the way: all, or themselves. Default 'kept'. */
+  readonly marks: 'kept' | 'cleared' | 'dropped'
   /** Bigger packets are dropped without a word. Default 65,535. */
   readonly mtuBytes: number
   /** Independent loss, 0 … 1. Default 0. */
@@ -66,6 +73,8 @@ export const DEFAULT_LINK_PARAMS: LinkParams = Object.freeze({
   rateBitsPerSecond: Number.POSITIVE_INFINITY,
   queueBytes: 256 * 1024,
   queueLength: Number.POSITIVE_INFINITY,
+  markBytes: Number.POSITIVE_INFINITY,
+  marks: 'kept',
   mtuBytes: 65_535,
   lossRate: 0,
   burstEnterRate: 0,
@@ -92,6 +101,8 @@ const HEALED: Partial<LinkParams> = {
   isDown: false,
 }
 
+const CONGESTION_EXPERIENCED = 3
+
 /** No fate yet: the datagram goes on. */
 const PASSES = -1
 
@@ -108,6 +119,8 @@ export class Link implements Station {
   readonly name: string
   /** By `FATE`. `sent` is what was offered, `delivered` what came out at the far end. */
   readonly counts = new Float64Array(FATES.length)
+  /** Datagrams that it has marked. */
+  markedCount = 0
   /** The most bytes that ever waited for the bottleneck. */
   queuePeakBytes = 0
   /**
@@ -217,6 +230,7 @@ export class Link implements Station {
     const index = this.counts[FATE.sent] as number
     this.counts[FATE.sent] = index + 1
     const refusal = this.refusal(datagram, index)
+    this.mark(datagram)
     if (refusal !== PASSES) {
       this.fabric.end(refusal, this, datagram)
     } else if (this.inService !== undefined) {
@@ -247,6 +261,15 @@ export class Link implements Station {
     return this.current.isDown || this.blackoutCount > 0
   }
 
+  /** RFC 3168 §5: a queue that fills says so. */
+  private mark(datagram: Datagram): void {
+    if (this.current.marks === 'cleared') datagram.ecn = 0
+    if (datagram.ecn !== 0 && this.queuedBytes >= this.current.markBytes) {
+      datagram.ecn = CONGESTION_EXPERIENCED
+      this.markedCount += 1
+    }
+  }
+
   /** Why a datagram does not even reach the bottleneck. */
   private refusal(datagram: Datagram, index: number): number {
     const { current: params, masked, queue } = this
@@ -254,6 +277,7 @@ export class Link implements Station {
     if (this.isDown) return FATE['link-down']
     if (size > params.mtuBytes) return FATE['too-big']
     if (masked.size > 0 && masked.delete(index)) return FATE.masked
+    if (datagram.ecn !== 0 && params.marks === 'dropped') return FATE.filtered
     if (this.dropWhen?.(datagram.bytes, index)) return FATE.masked
     if (this.inService === undefined) return PASSES
     if (queue.length >= params.queueLength) return FATE['queue-full']
@@ -279,6 +303,7 @@ export class Link implements Station {
       const copy = fabric.pool.take(datagram.bytes)
       copy.from = datagram.from
       copy.to = datagram.to
+      copy.ecn = datagram.ecn
       fabric.note(FATE.duplicated, this, copy)
       this.travel(copy)
     }
@@ -376,7 +401,13 @@ export function resolveLinkParams(change: Partial<LinkParams>, base: LinkParams)
     const value = params[name]
     if (!Number.isSafeInteger(value) || value < 0) outOfRange(name, value, 'an integer, 0 or more')
   }
-  for (const name of ['jitterMicros', 'queueBytes', 'queueLength', 'burstMicrosMax'] as const) {
+  for (const name of [
+    'jitterMicros',
+    'queueBytes',
+    'markBytes',
+    'queueLength',
+    'burstMicrosMax',
+  ] as const) {
     if (!(params[name] >= 0)) outOfRange(name, params[name], '0 or more')
   }
   for (const name of ['rateBitsPerSecond', 'mtuBytes'] as const) {

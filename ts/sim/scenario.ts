@@ -88,6 +88,8 @@ export const SWARM_RANGES: LinkRanges = Object.freeze({
 } satisfies LinkRanges)
 
 const JITTER_SHAPES: readonly JitterShape[] = ['uniform', 'bell', 'exponential', 'pareto']
+/** What ways do to marks of congestion. */
+const MARKS = ['kept', 'kept', 'cleared', 'dropped'] as const
 /** A queue must hold at least two big packets, or some MTU could never pass. */
 const QUEUE_BYTES_MIN = 4_096
 
@@ -112,13 +114,14 @@ export function drawLinkParams(random: SeededRandom, ranges: LinkRanges): LinkPa
   const queueMicros = from(ranges.queueMicros)
   const hasBursts = random.u32() % 2 === 0
   const burstEnterRate = from(ranges.burstEnterRate)
+  const queueBytes = Math.max(QUEUE_BYTES_MIN, Math.floor((rate / 8e6) * queueMicros))
   return {
     delayMicros,
     jitterMicros,
     jitterShape,
     jitterReorders,
     rateBitsPerSecond: isUnlimited ? Number.POSITIVE_INFINITY : rate,
-    queueBytes: Math.max(QUEUE_BYTES_MIN, Math.floor((rate / 8e6) * queueMicros)),
+    queueBytes,
     queueLength: Number.POSITIVE_INFINITY,
     mtuBytes: random.pick(ranges.mtuBytes),
     lossRate: seldom(ranges.lossRate),
@@ -132,6 +135,8 @@ export function drawLinkParams(random: SeededRandom, ranges: LinkRanges): LinkPa
     corruptPassesChecksum: random.u32() % 4 !== 0,
     reorderRate: seldom(ranges.reorderRate),
     reorderHoldMicros: Math.round(from(ranges.reorderHoldMicros)),
+    markBytes: random.u32() % 2 === 0 ? queueBytes / 4 : Number.POSITIVE_INFINITY,
+    marks: random.pick(MARKS),
     isDown: false,
   }
 }

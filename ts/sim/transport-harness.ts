@@ -59,6 +59,7 @@ class Run implements HarnessRun {
       core: this.core,
       random: host.random,
       now: host.now,
+      hasEcn: true,
       options: this.options.endpoint ?? {},
       security: this.options.security ?? {},
     })

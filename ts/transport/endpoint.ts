@@ -36,6 +36,7 @@ import {
   DESC_ADDRESS,
   DESC_LENGTH,
   DESC_POINTER,
+  DESC_PORT,
   DESC_SEGMENT,
   DESC_SOCKET,
   EVENT_BITS,
@@ -104,6 +105,8 @@ export interface EndpointSetup {
    * each connection. Default: what is found out by probing.
    */
   readonly packetBytesTo?: ((address: string) => number) | undefined
+  /** Whether its sockets send and see the bits of explicit congestion notification. Default false. */
+  readonly hasEcn?: boolean
 }
 
 /** Who asks to be let in. */
@@ -201,6 +204,7 @@ export class Endpoint implements DatagramPort {
   private security: EndpointSecurity
   private key: NodeKey | undefined
   private runJobs: ((count: number) => void) | undefined
+  private readonly hasEcn: boolean
   private readonly packetBytesTo: ((address: string) => number) | undefined
   private handle: Handle
   private nowMicros: Micros
@@ -222,12 +226,12 @@ export class Endpoint implements DatagramPort {
     this.addresses = setup.addresses ?? new AddressBook()
     this.runJobs = setup.runJobs
     this.packetBytesTo = setup.packetBytesTo
+    this.hasEcn = setup.hasEcn ?? false
     this.nowMicros = setup.now
     this.security = setup.security ?? {}
     this.key = this.security.nodeKey
     this.handle = this.create()
     if (this.handle === 0) throw new Error('no memory for another endpoint')
-    if (this.runJobs !== undefined) this.core.exports.endpointOffload(this.handle, 1)
   }
 
   private create(): Handle {
@@ -252,7 +256,10 @@ export class Endpoint implements DatagramPort {
     // The reset token's secret is the node key's, so that a restarted node can still say it.
     this.resetSecret ??= this.key?.deriveSecret('reset token', 16) ?? this.drawBytes(16)
     core.setScratch(Buffer.concat([this.drawBytes(16), this.resetSecret]))
-    return core.exports.endpointCreate(this.nowMicros)
+    const handle = core.exports.endpointCreate(this.nowMicros)
+    if (this.runJobs !== undefined) core.exports.endpointOffload(handle, 1)
+    if (this.hasEcn) core.exports.endpointMark(handle, 1)
+    return handle
   }
 
   /** The time of the last call of the driver. */
@@ -403,7 +410,6 @@ export class Endpoint implements DatagramPort {
     this.runJobs = runJobs
     this.handle = this.create()
     if (this.handle === 0) throw new Error('no memory for another endpoint')
-    if (runJobs !== undefined) core.exports.endpointOffload(this.handle, 1)
     this.setListening(this.isListening)
   }
 
@@ -516,19 +522,19 @@ export class Endpoint implements DatagramPort {
 
   // ── Datagrams ──────────────────────────────────────────────────────────────────────────────────
 
-  deliver(from: DatagramAddress, bytes: Uint8Array): boolean {
+  deliver(from: DatagramAddress, bytes: Uint8Array, ecn = 0): boolean {
     const words = this.addresses.pack(from.address, from.port)
     // What has no address can't be answered.
     if (words === undefined) return true
-    return this.core.receive(bytes, from.socketIndex, words)
+    return this.core.receive(bytes, from.socketIndex, words, ecn)
   }
 
-  collect(take: (to: DatagramAddress, bytes: Uint8Array) => void): void {
+  collect(take: (to: DatagramAddress, bytes: Uint8Array, ecn?: number) => void): void {
     const { bytes } = this.core
-    this.forEachTrain((address, port, start, end, segment, socketIndex) => {
+    this.forEachTrain((address, port, start, end, segment, socketIndex, ecn) => {
       const to = { socketIndex, address, port }
       for (let at = start; at < end; at += segment) {
-        take(to, bytes.subarray(at, Math.min(at + segment, end)))
+        take(to, bytes.subarray(at, Math.min(at + segment, end)), ecn)
       }
     })
   }
@@ -545,6 +551,7 @@ export class Endpoint implements DatagramPort {
       end: number,
       segment: number,
       socketIndex: number,
+      ecn: number,
     ) => void,
   ): void {
     const { i32 } = this.core
@@ -555,7 +562,9 @@ export class Endpoint implements DatagramPort {
       const segment = i32[words + (DESC_SEGMENT >> 2)] as number
       const { address, port } = this.addresses.unpack(i32, words + (DESC_ADDRESS >> 2))
       const socketIndex = i32[words + (DESC_SOCKET >> 2)] as number
-      take(address, port, start, start + length, segment === 0 ? length : segment, socketIndex)
+      const size = segment === 0 ? length : segment
+      const ecn = ((i32[words + (DESC_PORT >> 2)] as number) >> 16) & 3
+      take(address, port, start, start + length, size, socketIndex, ecn)
     }
   }
 

@@ -5,7 +5,7 @@
 import {
   AddressBook,
   Endpoint,
-  type EndpointOptions,
+  type EndpointOptionsGiven,
   type EndpointSecurity,
 } from '../transport/index.ts'
 import { systemRandom } from './chance.ts'
@@ -28,7 +28,7 @@ export interface DriverSetup {
    * its buffers in the kernel (up to 8 MiB); nothing is spent on it while it is not used.
    */
   readonly more?: readonly UdpBinding[]
-  readonly options?: Partial<EndpointOptions>
+  readonly options?: EndpointOptionsGiven
   readonly security?: EndpointSecurity
   /** Text of PUNCHLINE_FAULTS; default: the environment. */
   readonly faults?: string | undefined

@@ -188,6 +188,12 @@ export class Connection {
     this.endpoint.work()
   }
 
+  /** Whether it is kept also without streams. */
+  setPinned(isPinned: boolean): void {
+    this.core.exports.connectionPin(this.handle, isPinned ? 1 : 0)
+    this.endpoint.work()
+  }
+
   /** @internal */
   get coreHandle(): Handle {
     return this.handle

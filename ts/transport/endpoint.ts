@@ -72,7 +72,12 @@ import { Connection, type ConnectionOwner } from './connection.ts'
 import { COUNTER_NAMES, type EndpointCounters } from './counters.ts'
 import type { TransportParameters } from './handshake.ts'
 import { NodeKey, type PeerKey } from './identity.ts'
-import { CONGESTION_CONTROLLERS, type EndpointOptions, resolveEndpointOptions } from './options.ts'
+import {
+  CONGESTION_CONTROLLERS,
+  type EndpointOptions,
+  type EndpointOptionsGiven,
+  resolveEndpointOptions,
+} from './options.ts'
 import { Pin, type PinHost, type PinOwner } from './pin.ts'
 import { ConnectionQlog, type OpenTrace } from './qlog.ts'
 import {
@@ -91,7 +96,7 @@ export interface EndpointSetup {
   readonly core: Core
   readonly random: Random
   readonly now: Micros
-  readonly options?: Partial<EndpointOptions>
+  readonly options?: EndpointOptionsGiven
   readonly addresses?: AddressBook
   readonly security?: EndpointSecurity
   /**
@@ -352,7 +357,7 @@ export class Endpoint implements DatagramPort {
         const owner: ConnectionOwner = { closed }
         const connection = this.connect(this.nowMicros, to, owner, options)
         if (connection === undefined) return undefined
-        this.core.exports.connectionPin(connection.coreHandle)
+        connection.setPinned(true)
         owner.opened = () => opened(connection)
         return connection
       },

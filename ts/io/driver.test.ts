@@ -226,8 +226,10 @@ for (const choice of availableBackends()) {
 
   check('lost, doubled, altered and late datagrams cost time, not bytes', async (world) => {
     const faults = 'loss=5%,duplicate=2%,corrupt=1%,reorder=5%:1ms'
-    const server = world.drive({ faults })
-    const client = world.drive({ faults })
+    // Hundreds of datagrams, so that some are dropped for certain.
+    const options = { packetBytesMax: 1_200 }
+    const server = world.drive({ faults, options })
+    const client = world.drive({ faults, options })
     const bytes = Buffer.alloc(500_000, 'through a bad network. ')
     const sinks = world.serve(server, () => {})
     const sink = world.dial(client, server)

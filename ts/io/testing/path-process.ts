@@ -74,7 +74,6 @@ process.on('disconnect', () => process.exit())
 if (portText === undefined) serve()
 else dial(Number(portText))
 setInterval(() => {
-  const figures = connection?.figures()
-  const report: any = { figures,  openedMs, settledMs, packetBytes, received, longestGapMs }
+  const report: PathReport = { openedMs, settledMs, packetBytes, received, longestGapMs }
   process.send?.(report)
 }, REPORT_MS)

@@ -36,15 +36,28 @@ export interface IdleResult {
 
 export async function runIdle(connections: number, seconds: number): Promise<IdleResult> {
   const children: ChildProcess[] = []
-  const ask = async (child: ChildProcess, what: IdleOrder | 'memory' | 'work') => {
+  const answer = async (child: ChildProcess) => {
+    const stop = new AbortController()
+    const { signal } = stop
+    const ended = once(child, 'exit', { signal }).then(([code]) => {
+      throw new Error(`a process ended with ${code}`)
+    })
+    try {
+      return (await Promise.race([once(child, 'message', { signal }), ended]))[0]
+    } finally {
+      stop.abort()
+      ended.catch(() => {})
+    }
+  }
+  const ask = (child: ChildProcess, what: IdleOrder | 'memory' | 'work') => {
     child.send(what)
-    return (await once(child, 'message'))[0]
+    return answer(child)
   }
   try {
     for (let count = 0; count < 2; count++) {
       const child = fork(HOLDER, { execArgv: ['--expose-gc', '--import', 'tsx'] })
       children.push(child)
-      await once(child, 'message')
+      await answer(child)
     }
     const [server, client] = children as [ChildProcess, ChildProcess]
     const { port } = await ask(server, { connections })

@@ -43,6 +43,16 @@ const source = readFileSync(new URL(`../../../${BOUNDARY_SOURCE}`, import.meta.u
 const exported = [...source.matchAll(/^export function (\w+)/gm)].map(([, name = '']) => name)
 const BOUNDARY = { [BOUNDARY_SOURCE]: exported }
 
+/** At full speed. */
+async function uncounted<T>(run: () => T | Promise<T>): Promise<T> {
+  counter.pause()
+  try {
+    return await run()
+  } finally {
+    counter.resume()
+  }
+}
+
 const shares = ({ reached, total }: BranchReport) => [
   `${reached}/${total}`,
   `${((100 * reached) / total).toFixed(1)} %`,
@@ -79,9 +89,9 @@ for (const target of targets) {
     const counted = Math.min(count, COUNTED)
     const first = fuzz(target, { seed, count: counted, isTimed: true })
     const report = counter.report(target.parser)
-    if (count > counted) counter.pause()
-    const rest = fuzz(target, { seed: seed + 1, count: count - counted, isTimed: true })
-    if (count > counted) counter.resume()
+    const rest = await uncounted(() =>
+      fuzz(target, { seed: seed + 1, count: count - counted, isTimed: true }),
+    )
     const executions = first.executions + rest.executions
     const seconds = ((performance.now() - beganAt) / 1000).toFixed(1)
     const slowest = Math.max(first.slowestMs, rest.slowestMs).toFixed(2)
@@ -101,8 +111,8 @@ if (isBoundary && values.input === undefined) {
     counter.report(BOUNDARY)
     const calls = await fuzzBoundary(seed, counted)
     const report = counter.report(BOUNDARY)
-    counter.pause()
-    for (const [name, count] of await fuzzBoundary(seed + counted, steps - counted)) {
+    const rest = await uncounted(() => fuzzBoundary(seed + counted, steps - counted))
+    for (const [name, count] of rest) {
       calls.set(name, (calls.get(name) ?? 0) + count)
     }
     const sum = [...calls.values()].reduce((a, b) => a + b, 0)

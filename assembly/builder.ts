@@ -680,6 +680,9 @@ function buildTrain(ep: ptr, cn: ptr, path: ptr, now: f64): bool {
   const flight: i32 = r32(path + PATH_IN_FLIGHT_COUNT)
   while (packets < TRAIN_PACKETS_MAX && p + largest <= TX_ARENA + TX_ARENA_SIZE) {
     if (packets > 0 && p - start + segment > TRAIN_BYTES_MAX) break
+    // A router may drop a train as a whole when one packet of it is too large for the next link: of
+    // two probes the small one has to get through.
+    const isProbe: bool = r32(path + PATH_PROBES) > 0
     const size: i32 = buildPacket(cn, path, p, now)
     if (size === 0) break
     if (packets > 0 && size > segment) {
@@ -702,7 +705,7 @@ function buildTrain(ep: ptr, cn: ptr, path: ptr, now: f64): bool {
     if (packets === 0) segment = size
     packets += 1
     p += size
-    if (size < segment) break
+    if (size < segment || isProbe) break
   }
   if (packets === 0) return false
   describe(

@@ -527,9 +527,12 @@ export function connectionKeepAlive(cn: ptr, micros: f64): void {
   wantSend(cn)
 }
 
-/** The connection is kept also when it has no streams. */
-export function connectionPin(cn: ptr): void {
-  if (isA(cn, TAG_CONNECTION)) w32(cn + CN_FLAGS, r32(cn + CN_FLAGS) | CN_PINNED)
+/** Whether the connection is kept also when it has no streams. */
+export function connectionPin(cn: ptr, isPinned: i32): void {
+  if (!isA(cn, TAG_CONNECTION)) return
+  const flags: i32 = r32(cn + CN_FLAGS)
+  w32(cn + CN_FLAGS, isPinned !== 0 ? flags | CN_PINNED : flags & ~CN_PINNED)
+  wantSend(cn)
 }
 
 /** Nothing larger than `bytes` leaves for the peer from now on: the host knows the interface. */

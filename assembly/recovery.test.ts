@@ -6,6 +6,7 @@ import {
   COUNT_PACKETS_RETRANSMITTED,
   COUNT_PROBES,
   COUNT_STREAM_BYTES_RETRANSMITTED,
+  DESC_SEGMENT,
   FIGURE_BYTES_IN_FLIGHT,
   FIGURE_CONGESTION_WINDOW,
   FIGURE_PROBE_TIMEOUT,
@@ -96,6 +97,37 @@ test('probes come at doubling intervals, two seconds at most, until the peer is 
   assert.is(client.counter(COUNT_PROBES), intervals.length)
   rig.network = () => [DELAY_MICROS]
   assert.ok(rig.run(() => received().length === 200, 2 * SECOND))
+  rig.close()
+})
+
+test('probes leave one by one: a router may drop a train for the size of its first packet', async () => {
+  const { rig, client, connection } = await connected({ idleTimeout: 300 * SECOND })
+  const stream = client.open(connection)
+  client.write(stream, pattern(0, 0, 100))
+  rig.runFor(SECOND)
+  rig.network = () => []
+  const { core } = rig
+  const { flush } = core.exports
+  /** Sizes of the segments of trains that left before the first probe, and since; 0: one packet. */
+  const [before, since]: [number[], number[]] = [[], []]
+  core.exports = {
+    ...core.exports,
+    flush: (endpoint, now) => {
+      const count = flush(endpoint, now)
+      for (let index = 0; index < count; index++) {
+        const segment = core.i32[core.sendDescriptor(index) + (DESC_SEGMENT >> 2)] as number
+        ;(client.counter(COUNT_PROBES) > 0 ? since : before).push(segment)
+      }
+      return count
+    },
+  }
+  client.write(stream, pattern(0, 100, 20_000))
+  rig.run(() => since.length >= 6, 10 * SECOND)
+  assert.ok(
+    before.some((size) => size > 0),
+    'the bytes leave as trains',
+  )
+  assert.equal(since, [0, 0, 0, 0, 0, 0])
   rig.close()
 })
 

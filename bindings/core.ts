@@ -86,7 +86,7 @@ export interface CoreExports {
   connectionLose(connection: Handle, code: number): void
   connectionRelease(connection: Handle): void
   connectionKeepAlive(connection: Handle, micros: number): void
-  connectionPin(connection: Handle): void
+  connectionPin(connection: Handle, isPinned: number): void
   connectionPacketMax(connection: Handle, bytes: number): void
   connectionSocket(connection: Handle, now: number, socketIndex: number): void
   connectionAddress(connection: Handle): void

@@ -138,7 +138,7 @@ const HANDLE_CALLS: readonly (readonly [name: string, numbers: number])[] = [
   ['connectionRelease', 0],
   ['connectionAddress', 0],
   ['connectionPacketMax', 1],
-  ['connectionPin', 0],
+  ['connectionPin', 1],
   ['connectionFigures', 0],
   ['connectionAnswer', 4],
   ['connectionPeerToken', 0],

@@ -43,8 +43,8 @@ class Sink implements StreamOwner {
   }
 }
 
-/** Writes all of `bytes` and says that nothing follows. */
-function send(stream: Stream, sink: Sink, bytes: Buffer): void {
+/** Writes all of `bytes`, and says that nothing follows if it is the last. */
+function send(stream: Stream, sink: Sink, bytes: Buffer, isLast = true): void {
   let done = 0
   const go = () => {
     while (done < bytes.length) {
@@ -53,7 +53,7 @@ function send(stream: Stream, sink: Sink, bytes: Buffer): void {
       done += size
     }
     sink.onWritable = () => {}
-    stream.finish()
+    if (isLast) stream.finish()
   }
   sink.onWritable = go
   go()
@@ -149,10 +149,87 @@ for (const choice of availableBackends()) {
     await until(() => sinks.length === 2 && sinks.every(({ isEnded }) => isEnded), 'both')
   })
 
+  check('one node on three ports: a closed port costs time, not bytes', async (world) => {
+    const server = world.drive({ more: [LOCAL, LOCAL] })
+    const lost: number[] = []
+    const client = world.drive({ more: [LOCAL], onSocketLost: (index) => lost.push(index) })
+    const ports = server.sockets.map(({ inner }) => inner.port)
+    assert.is(new Set(ports).size, 3)
+    const nodes = new Set<string>()
+    const sources = new Set<number>()
+    const sinks = world.serve(server, () => {})
+    server.endpoint.owner.connection = (connection) => {
+      nodes.add(String(connection.security?.remote?.nodeId))
+      sources.add(connection.remote.port)
+    }
+    const bytes = Buffer.alloc(3_000_000, 'three ports, one node. ')
+    const dials = ports.map((port) => world.dial(client, { socket: { port } }))
+    const ids = () =>
+      new Set(dials.map(({ stream }) => String(stream?.connection.security?.remote?.nodeId)))
+    const third = bytes.length / 3
+    const sendThird = (index: number) => {
+      const piece = bytes.subarray(index * third, (index + 1) * third)
+      for (const sink of dials) send(sink.stream as Stream, sink, piece, index === 2)
+    }
+    const has = (size: number) => () =>
+      sinks.length === 3 && sinks.every((sink) => sink.size >= size)
+    sendThird(0)
+    await until(has(third), 'the first third')
+    server.closeSocket(0)
+    sendThird(1)
+    await until(has(2 * third), 'the second third')
+    // The system says that a socket is of no use any more.
+    client.sockets[0]?.failed(new Error('gone'))
+    sendThird(2)
+    await until(() => sinks.every(({ isEnded }) => isEnded), 'all bytes')
+    for (const sink of sinks) assert.is(sink.hash.digest('hex'), digest(bytes))
+    assert.equal(
+      [...dials, ...sinks].map(({ failure }) => failure),
+      Array(6).fill(undefined),
+    )
+    assert.is(nodes.size, 1)
+    assert.is(ids().size, 1)
+    assert.equal([...sources], [client.sockets[0]?.inner.port])
+    assert.equal(lost, [0])
+    // Whoever still names the lost socket is served by another one.
+    const late = world.dial(client, { socket: { port: ports[2] as number } })
+    late.stream?.finish()
+    await until(() => sinks[3]?.isEnded === true, 'a connection that was opened later')
+    assert.is(late.stream?.connection.remote.socketIndex, 1)
+    assert.is(server.endpoint.gauges().connections, 4)
+    assert.throws(() => client.closeSocket(1), /last socket/)
+    const mixed = [{ address: '::1', port: 0, family: 6 } as const]
+    assert.throws(() => world.drive({ more: mixed }), /one family/)
+  })
+
+  check(
+    'a port that is taken fails the whole endpoint, and leaves no other bound',
+    async (world) => {
+      const taken = world.drive()
+      const free = world.drive()
+      const { port } = free.socket
+      free.close()
+      await new Promise((resolve) => setImmediate(resolve))
+      const binding = { ...LOCAL, port }
+      const more = [{ ...LOCAL, port: taken.socket.port }]
+      assert.is(
+        Reflect.get(
+          errorOf(() => world.drive({ binding, more })),
+          'code',
+        ),
+        'EADDRINUSE',
+      )
+      await new Promise((resolve) => setImmediate(resolve))
+      assert.is(world.drive({ binding }).socket.port, port)
+    },
+  )
+
   check('lost, doubled, altered and late datagrams cost time, not bytes', async (world) => {
     const faults = 'loss=5%,duplicate=2%,corrupt=1%,reorder=5%:1ms'
-    const server = world.drive({ faults })
-    const client = world.drive({ faults })
+    // Hundreds of datagrams, so that some are dropped for certain.
+    const options = { packetBytesMax: 1_200 }
+    const server = world.drive({ faults, options })
+    const client = world.drive({ faults, options })
     const bytes = Buffer.alloc(500_000, 'through a bad network. ')
     const sinks = world.serve(server, () => {})
     const sink = world.dial(client, server)

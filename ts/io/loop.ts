@@ -34,6 +34,8 @@ export interface LoopOptions extends CoreOptions {
 
 export interface SocketSetup {
   readonly binding: UdpBinding
+  /** By which the core knows it. */
+  readonly index: number
   readonly owner: DatagramSocketOwner
   readonly addresses: AddressBook
 }

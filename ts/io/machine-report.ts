@@ -116,6 +116,7 @@ function openOn(loop: Loop): { socket: DatagramSocket; arrived: Promise<boolean>
     tell = resolve
   })
   const socket = loop.openSocket({
+    index: 0,
     binding: { address: '127.0.0.1', port: 0, family: 4 },
     addresses: new AddressBook(),
     owner: {

@@ -13,6 +13,8 @@ import {
 export interface NativeUdpSocketSetup {
   readonly hub: NativeHub
   readonly binding: UdpBinding
+  /** By which the core knows it. */
+  readonly index: number
   readonly owner: DatagramSocketOwner
   /** Writes IPv4 as the socket's family wants it. */
   readonly addresses: AddressBook
@@ -53,6 +55,7 @@ export class NativeUdpSocket implements DatagramSocket {
         receiveOffload: true,
         receiveBufferBytes: BUFFER_BYTES,
         sendBufferBytes: BUFFER_BYTES,
+        index: setup.index,
         ring: setup.wantsRing,
       },
       {

@@ -4,7 +4,7 @@
  * agree who listens on which port, so it hangs on a versioned global symbol.
  */
 import { SocketError } from '../errors.ts'
-import type { EndpointOptions, NodeKey, SecurityMode } from '../transport/index.ts'
+import type { EndpointOptionsGiven, NodeKey, SecurityMode } from '../transport/index.ts'
 import type { Carrier } from './line.ts'
 
 /** What `configure` and `PUNCHLINE_TRANSPORT` choose between. */
@@ -15,7 +15,7 @@ export interface NetRegistry {
   carrier: Carrier | null
   makeDefaultCarrier: (() => Carrier) | null
   transport: TransportChoice | undefined
-  endpoint: Partial<EndpointOptions>
+  endpoint: EndpointOptionsGiven
   security: SecurityMode | undefined
   nodeKey: NodeKey | undefined
   isRegistered: boolean

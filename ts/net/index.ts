@@ -5,6 +5,7 @@
 import net from 'node:net'
 import { registerDefaultCarrier } from './carrier.ts'
 import { builtinNet, normalizeArguments } from './internals.ts'
+import { pin } from './pinning.ts'
 import { promises } from './promises.ts'
 import {
   type ConnectionListener,
@@ -20,12 +21,13 @@ import { UdpCarrier } from './udp-carrier.ts'
 
 export type { TransportChoice } from './carrier.ts'
 export type { SocketFigures, SocketPath, SocketStats } from './figures.ts'
+export type { PinnedPeer, PinOptions } from './pinning.ts'
 export type { SecurityOption, SecurityOptions } from './security-choice.ts'
 export type { ConnectionListener, ServerConstructor, ServerOptions } from './server.ts'
 export type { SocketConstructor, SocketOptions } from './socket.ts'
 export type { Configuration, TransportOptions } from './transport-choice.ts'
 export type * from './types.ts'
-export { configure, promises, Server, Socket }
+export { configure, pin, promises, Server, Socket }
 
 registerDefaultCarrier(() => new UdpCarrier())
 
@@ -104,6 +106,7 @@ const replaced = {
   connect,
   createConnection,
   createServer,
+  pin,
   promises,
   Server,
   Socket,

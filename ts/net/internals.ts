@@ -5,6 +5,7 @@
  */
 import net from 'node:net'
 import type { Duplex } from 'node:stream'
+import type { Listener } from './line.ts'
 import type { Link } from './link.ts'
 import type { ListenHandle } from './listen-handle.ts'
 import type { ChosenSecurity } from './security-choice.ts'
@@ -20,6 +21,8 @@ export const kSignal: unique symbol = Symbol('punchline.signal')
 export const kIsOwn: unique symbol = Symbol.for('punchline.net.v1.isOwn')
 /** Set on a server by `listen`, read by `_listen2`: which way this listening goes. */
 export const kListenPlan: unique symbol = Symbol('punchline.listenPlan')
+/** What listens on UDP for a server. */
+export const kListener: unique symbol = Symbol('punchline.listener')
 
 export type WriteCallback = (error?: Error | null) => void
 
@@ -95,12 +98,14 @@ export interface ServerHandle {
 export interface ListenPlan {
   readonly transport: 'udp' | 'auto'
   readonly security: ChosenSecurity
+  readonly morePorts: readonly number[] | undefined
 }
 
 /** Members of `net.Server` that @types/node does not declare. */
 export interface ServerInternals {
   [kOptions]?: TransportOptions | null
   [kListenPlan]?: ListenPlan | null
+  [kListener]?: Listener | null
   readonly [kIsOwn]?: true
   _handle: ServerHandle | ListenHandle | null
   _connections: number

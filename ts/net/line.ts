@@ -124,6 +124,8 @@ export interface ListenTarget {
   readonly port: number
   readonly ipv6Only?: boolean | undefined
   readonly reusePort?: boolean | undefined
+  /** Further ports at the same address that lead to the same listener; 0 = any free one. */
+  readonly morePorts?: readonly number[] | undefined
   /** How peers must protect themselves, and who may come; default: what the process is set to. */
   readonly security?: ChosenSecurity | undefined
   /** How many lines may wait half open; undefined = the carrier's own limit. */
@@ -146,9 +148,24 @@ export interface Listener {
     readonly family: 'IPv4' | 'IPv6'
     readonly port: number
   }
+  /** All ports that lead here and work, that of `address` first; default: that one. */
+  readonly ports?: readonly number[]
   /** Stops accepting at once; accepted lines live on, the port can be listened on again. */
   close(): void
   setRef(isRef: boolean): void
+}
+
+/** What a pinned peer tells. */
+export interface PinnedLineOwner {
+  connected?: ((epoch: number) => void) | undefined
+  lost?: (() => void) | undefined
+}
+
+/** A peer that a connection is kept to. */
+export interface PinnedLine {
+  readonly isConnected: boolean
+  readonly epoch: number
+  release(): void
 }
 
 export interface Carrier {
@@ -165,6 +182,8 @@ export interface Carrier {
    *   `localAddress` and `localPort` cannot be bound.
    */
   dial(target: DialTarget, owner: LineOwner): Line
+  /** Keeps a connection to a peer. */
+  pin?(target: DialTarget, owner: PinnedLineOwner): PinnedLine
   /**
    * Binds synchronously: the address is known on return.
    * @throws a system error with code (EADDRINUSE, EADDRNOTAVAIL, EACCES, EINVAL), errno, syscall

@@ -3,7 +3,7 @@
  * `listening`, `ref`, `unref` and asynchronous disposal work on it unmodified.
  */
 import { AsyncResource } from 'node:async_hooks'
-import type { EndpointName, InternalServer } from './internals.ts'
+import { type EndpointName, type InternalServer, kListener } from './internals.ts'
 import type { Line, Listener, ListenerOwner } from './line.ts'
 import { Link } from './link.ts'
 
@@ -28,6 +28,7 @@ export class ListenHandle extends AsyncResource implements ListenerOwner {
   /** Takes the bound listener; its owner is this handle. */
   bound(listener: Listener): void {
     this.listener = listener
+    this.server[kListener] = listener
   }
 
   incoming(line: Line): boolean {
@@ -54,6 +55,7 @@ export class ListenHandle extends AsyncResource implements ListenerOwner {
   close(callback?: () => void): void {
     this.listener?.close()
     this.listener = null
+    this.server[kListener] = null
     if (callback !== undefined) setImmediate(callback)
   }
 

@@ -158,6 +158,7 @@ function listenTarget(
     address: address ?? undefined,
     port,
     ipv6Only: ((flags ?? 0) & IPV6_ONLY) !== 0,
+    morePorts: server[kListenPlan]?.morePorts,
     reusePort: ((flags ?? 0) & REUSE_PORT) !== 0,
     backlog,
   }

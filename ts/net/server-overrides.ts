@@ -12,6 +12,7 @@ import {
   type InternalSocket,
   kListenPlan,
   kOptions,
+  type ListenPlan,
   nodeMajorVersion,
   normalizeArguments,
 } from './internals.ts'
@@ -19,7 +20,8 @@ import type { Accept } from './listen-handle.ts'
 import { type Listen2, listenOnBoth, listenOnUdp } from './listening.ts'
 import { chooseSecurity } from './security-choice.ts'
 import { attachAccepted } from './socket-overrides.ts'
-import { chooseTransport } from './transport-choice.ts'
+import { nodeError } from './system-errors.ts'
+import { chooseTransport, type TransportOptions } from './transport-choice.ts'
 
 // Since Node 21 `maxConnections = 0` means none; before, it meant no limit.
 const isZeroMaximal = nodeMajorVersion >= 21
@@ -41,8 +43,7 @@ export function serverMethods(base: ServerBase, makeSocket: MakeSocket): ServerB
       if (this._handle) return Reflect.apply(base.listen, this, args) as InternalServer
       const [options] = normalizeArguments(args)
       const transport = chooseTransport(options.transport, this[kOptions]?.transport)
-      const security = () => chooseSecurity(options.security, this[kOptions]?.security)
-      this[kListenPlan] = transport === 'tcp' ? null : { transport, security: security() }
+      this[kListenPlan] = transport === 'tcp' ? null : plan(transport, options, this[kOptions])
       if (transport !== 'udp') return Reflect.apply(base.listen, this, args) as InternalServer
       getCarrier()
       return Reflect.apply(base.listen, this, exclusive(args)) as InternalServer
@@ -58,6 +59,24 @@ export function serverMethods(base: ServerBase, makeSocket: MakeSocket): ServerB
       else listenOnBoth(this, base, accept, [address, port, ...args.slice(2)] as Listen2)
     },
   } as ServerBase
+}
+
+function plan(
+  transport: 'udp' | 'auto',
+  options: TransportOptions,
+  own: TransportOptions | null | undefined,
+): ListenPlan {
+  const security = chooseSecurity(options.security, own?.security)
+  return { transport, security, morePorts: checkedPorts(options.morePorts ?? own?.morePorts) }
+}
+
+/** As the built-in checks `port`. */
+function checkedPorts(ports: unknown): readonly number[] | undefined {
+  if (ports === undefined) return undefined
+  const isPort = (port: unknown) =>
+    Number.isInteger(port) && Number(port) >= 0 && Number(port) < 65_536
+  if (Array.isArray(ports) && ports.every(isPort)) return ports
+  throw nodeError('ERR_SOCKET_BAD_PORT', 'morePorts should be ports >= 0 and < 65536.')
 }
 
 /** As the built-in's handler for new connections, for lines. */

@@ -1,7 +1,7 @@
 /** `Server` of `punchline/net`: the built-in's subclass, see `socket.ts`. */
 import { EventEmitter, once } from 'node:events'
 import net from 'node:net'
-import { type InternalServer, kIsOwn, kListenPlan, kOptions } from './internals.ts'
+import { type InternalServer, kIsOwn, kListener, kListenPlan, kOptions } from './internals.ts'
 import { type ServerBase, serverMethods } from './server-overrides.ts'
 import { adoptAccepted, Socket, type SocketOptions, takeOptions } from './socket.ts'
 import type { TransportOptions } from './transport-choice.ts'
@@ -28,6 +28,8 @@ export interface Server extends net.Server {
   on(event: 'drop', listener: (data?: net.DropArgument) => void): this
   // biome-ignore lint/suspicious/noExplicitAny: the built-in declares other events so.
   on(event: string, listener: (...args: any[]) => void): this
+  /** UDP ports that it is reached by, that of `address()` first; none over TCP alone. */
+  readonly udpPorts: readonly number[]
   /**
    * Gives connections as they come, until the server is closed; throws what 'error' tells. Who
    * leaves the loop leaves the server listening; connections that nobody has taken are reset.
@@ -77,6 +79,14 @@ Object.assign(
 )
 Object.defineProperties(Server.prototype, {
   [kIsOwn]: { value: true },
+  udpPorts: {
+    get(this: InternalServer): readonly number[] {
+      const listener = this[kListener]
+      return listener ? (listener.ports ?? [listener.address.port]) : []
+    },
+    enumerable: false,
+    configurable: true,
+  },
   [Symbol.asyncIterator]: {
     value(this: Server): AsyncIterableIterator<Socket> {
       return connectionsOf(this)

@@ -42,11 +42,9 @@ export interface SocketConstructor {
 /** Gives our own options, or null when there are none. */
 export function takeOptions(options: unknown): TransportOptions | null {
   if (typeof options !== 'object' || options === null) return null
-  const { transport, security, connectTimeoutMs } = options as TransportOptions
-  if (transport === undefined && security === undefined && connectTimeoutMs === undefined) {
-    return null
-  }
-  return { transport, security, connectTimeoutMs }
+  const { transport, security, connectTimeoutMs, morePorts } = options as TransportOptions
+  const own = { transport, security, connectTimeoutMs, morePorts }
+  return Object.values(own).every((value) => value === undefined) ? null : own
 }
 
 /** A stream socket over TCP or over Punchline's transport. */

@@ -81,6 +81,7 @@ const nodeErrors = {
   },
   ERR_SOCKET_CONNECTION_TIMEOUT: { Class: Error, message: 'Socket connection timeout' },
   ERR_IP_BLOCKED: { Class: Error, message: 'IP is blocked by net.BlockList' },
+  ERR_SOCKET_BAD_PORT: { Class: RangeError, message: 'Port should be >= 0 and < 65536.' },
   ERR_INVALID_IP_ADDRESS: { Class: TypeError, message: 'Invalid IP address' },
   ERR_INVALID_ADDRESS_FAMILY: { Class: RangeError, message: 'Invalid address family' },
 } as const

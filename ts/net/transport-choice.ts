@@ -5,7 +5,7 @@
 import { SocketError } from '../errors.ts'
 import { loadOrCreateNodeKey } from '../io/index.ts'
 import {
-  type EndpointOptions,
+  type EndpointOptionsGiven,
   type NodeKey,
   resolveEndpointOptions,
   type SecurityMode,
@@ -28,6 +28,12 @@ export interface TransportOptions {
   security?: SecurityOption | undefined
   /** How long a peer may stay silent before connecting over UDP fails with ETIMEDOUT. Default 30,000. */
   connectTimeoutMs?: number | undefined
+  /**
+   * `listen`: further UDP ports of the same server, 0 for any free one. Peers reach it by each, and
+   * when one of its sockets fails their connections go on through the others. Up to 8 MiB of kernel
+   * buffers each.
+   */
+  morePorts?: readonly number[] | undefined
 }
 
 /** Settings for all sockets of the process. */
@@ -39,7 +45,7 @@ export interface Configuration {
   /** Who this process is, for UDP sockets bound from now on: a key, or the file it is kept in. */
   nodeKey?: NodeKey | string | undefined
   /** Limits and times of the UDP transport, for UDP sockets bound from now on. */
-  endpoint?: Partial<EndpointOptions> | undefined
+  endpoint?: EndpointOptionsGiven | undefined
 }
 
 /**

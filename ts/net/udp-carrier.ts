@@ -1,7 +1,7 @@
 /** The carrier of real sockets: the UDP transport over this process's UDP sockets. */
 import { networkInterfaces } from 'node:os'
 import { PunchlineError } from '../errors.ts'
-import { Loop } from '../io/index.ts'
+import { Loop, type UdpBinding } from '../io/index.ts'
 import type { EndpointCounters, SecurityInfo } from '../transport/index.ts'
 import type {
   Carrier,
@@ -11,6 +11,8 @@ import type {
   Listener,
   ListenerOwner,
   ListenTarget,
+  PinnedLine,
+  PinnedLineOwner,
 } from './line.ts'
 import { chooseSecurity } from './security-choice.ts'
 import { listenException, type SystemError } from './system-errors.ts'
@@ -42,6 +44,11 @@ export class UdpCarrier implements Carrier, MuxOwner {
     const line = this.dialOver(target)
     line.owner = owner
     return line
+  }
+
+  pin({ address, ...rest }: DialTarget, owner: PinnedLineOwner): PinnedLine {
+    const target = { ...rest, address: loopbackFor.get(address) ?? address }
+    return this.muxFor(target).pin(target, owner)
   }
 
   private dialOver({ address, ...rest }: DialTarget): Line {
@@ -92,6 +99,9 @@ export class UdpCarrier implements Carrier, MuxOwner {
     let isOpen = true
     return {
       address,
+      get ports() {
+        return mux.ports
+      },
       close: () => {
         if (isOpen) mux.unlisten()
         isOpen = false
@@ -103,7 +113,7 @@ export class UdpCarrier implements Carrier, MuxOwner {
   }
 
   private listeningMux(target: ListenTarget): UdpMux {
-    const { port, ipv6Only = false, reusePort = false } = target
+    const { port, ipv6Only = false, reusePort = false, morePorts = [] } = target
     const address = target.address ?? (hasIPv6() ? '::' : '0.0.0.0')
     if (port !== 0) {
       // A listener was closed, its sockets live on: the port is still ours.
@@ -114,11 +124,15 @@ export class UdpCarrier implements Carrier, MuxOwner {
     }
     const family = address.includes(':') ? 6 : 4
     try {
-      return this.open({ address, port, family, ipv6Only, reusePort })
+      const binding = { address, port, family, ipv6Only, reusePort } as const
+      return this.open(
+        binding,
+        morePorts.map((each) => ({ ...binding, port: each })),
+      )
     } catch (error) {
       if (error instanceof PunchlineError) throw error
-      const { code } = error as SystemError
-      throw listenException(code, { address, port }, error as Error)
+      const { code, port: taken = port } = error as SystemError
+      throw listenException(code, { address, port: taken }, error as Error)
     }
   }
 
@@ -126,8 +140,8 @@ export class UdpCarrier implements Carrier, MuxOwner {
     return this.clients.get(mux.family) === mux
   }
 
-  private open(binding: ConstructorParameters<typeof UdpMux>[1]): UdpMux {
-    const mux = new UdpMux(this.loop, binding, this, LINGER_MS)
+  private open(binding: UdpBinding, more: readonly UdpBinding[] = []): UdpMux {
+    const mux = new UdpMux({ loop: this.loop, binding, more }, this, LINGER_MS)
     this.muxes.add(mux)
     return mux
   }

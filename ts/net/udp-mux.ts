@@ -2,7 +2,7 @@
  * One UDP socket of this process with everything that goes through it: connections, lines, and at
  * most one listener.
  */
-import { Driver, type Loop, nowMicros, Route, type UdpBinding } from '../io/index.ts'
+import { Driver, type DriverSetup, nowMicros, Route } from '../io/index.ts'
 import {
   CODE_CLOSED,
   CODE_CONNECT_TIMEOUT,
@@ -14,12 +14,21 @@ import type {
   Connection,
   EndpointCounters,
   InitiatorDemands,
+  Pin,
   SecurityInfo,
   Stream,
   StreamOwner,
 } from '../transport/index.ts'
 import { netRegistry } from './carrier.ts'
-import type { DialTarget, Line, LineAddresses, LineRefusal, ListenerOwner } from './line.ts'
+import type {
+  DialTarget,
+  Line,
+  LineAddresses,
+  LineRefusal,
+  ListenerOwner,
+  PinnedLine,
+  PinnedLineOwner,
+} from './line.ts'
 import {
   type ChosenSecurity,
   chooseSecurity,
@@ -61,6 +70,7 @@ export class UdpMux implements LineHome {
   private readonly lines = new Set<UdpLine>()
   private readonly peers = new Map<string, Peer>()
   private readonly peerOf = new Map<UdpLine, Peer>()
+  private readonly pins = new Set<Pin>()
   private listener: ListenerOwner | undefined
   private isListenerRef = false
   private isRef = true
@@ -71,8 +81,7 @@ export class UdpMux implements LineHome {
 
   /** @throws the system error of `bind`. */
   constructor(
-    loop: Loop,
-    binding: UdpBinding,
+    sockets: Pick<DriverSetup, 'loop' | 'binding' | 'more'>,
     owner: MuxOwner,
     lingerMs: number,
     security?: ChosenSecurity,
@@ -80,8 +89,7 @@ export class UdpMux implements LineHome {
     this.muxOwner = owner
     this.lingerMs = lingerMs
     this.driver = new Driver({
-      loop,
-      binding,
+      ...sockets,
       options: netRegistry().endpoint,
       security: { nodeKey: ownNodeKey(), ...(security ?? chooseSecurity()) },
       onFailed: (error) => this.listener?.failed(error),
@@ -111,6 +119,11 @@ export class UdpMux implements LineHome {
 
   get port(): number {
     return this.driver.socket.port
+  }
+
+  /** Of all sockets that work. */
+  get ports(): number[] {
+    return this.driver.sockets.filter(({ isClosed }) => !isClosed).map(({ inner }) => inner.port)
   }
 
   get family(): 4 | 6 {
@@ -177,7 +190,7 @@ export class UdpMux implements LineHome {
 
   /** Opens a line over the connection to that peer, making one if there is none. */
   dial(target: DialTarget): Line {
-    const key = `${target.address} ${target.port} ${nameOf(demands(target))}`
+    const key = keyOf(target)
     const known = this.peers.get(key)
     if (known !== undefined && !known.connection.isClosed) return this.open(target, key, known)
     const line = this.connect(target, key)
@@ -288,6 +301,51 @@ export class UdpMux implements LineHome {
     return peer
   }
 
+  /** Keeps a connection to that peer; lines that are dialled meanwhile share it. */
+  pin(target: DialTarget, owner: PinnedLineOwner): PinnedLine {
+    const { address, port } = target
+    const key = keyOf(target)
+    let current: Connection | undefined
+    const pin = this.driver.endpoint.pin(
+      nowMicros(),
+      { socketIndex: 0, address, port },
+      {
+        opened: (connection, epoch) => {
+          current = connection
+          connection.owner = { ...connection.owner, silent: () => this.inquire(connection) }
+          this.muxOwner.secured(connection.security)
+          // Lines may have made one of their own while there was none.
+          const isFree = this.peers.get(key)?.connection.isClosed ?? true
+          const localAddress = this.reportedLocal(address, port)
+          if (isFree) this.peers.set(key, { connection, localAddress, ports: new Set() })
+          owner.connected?.(epoch)
+        },
+        closed: () => {
+          if (this.peers.get(key)?.connection === current) this.peers.delete(key)
+          this.planClose()
+          if (current !== undefined) owner.lost?.()
+          current = undefined
+        },
+      },
+      { connectTimeoutMs: target.connectTimeoutMs, security: demands(target) },
+    )
+    this.pins.add(pin)
+    this.refChanged()
+    return {
+      get isConnected() {
+        return pin.connection !== undefined
+      },
+      get epoch() {
+        return pin.epoch
+      },
+      release: () => {
+        pin.release()
+        this.pins.delete(pin)
+        this.planClose()
+      },
+    }
+  }
+
   /**
    * Nothing is heard of a peer: its machine may say that nobody is there any more, as a killed
    * program's kernel resets its connections.
@@ -394,6 +452,7 @@ export class UdpMux implements LineHome {
       this.listener !== undefined ||
       this.lines.size > 0 ||
       this.peers.size > 0 ||
+      this.pins.size > 0 ||
       !this.driver.endpoint.isEmpty
     )
   }
@@ -406,6 +465,11 @@ export class UdpMux implements LineHome {
     clearTimeout(this.lingerTimer)
     this.driver.close()
   }
+}
+
+/** Lines to one peer share a connection only if they ask the same of it. */
+function keyOf(target: DialTarget): string {
+  return `${target.address} ${target.port} ${nameOf(demands(target))}`
 }
 
 function demands(target: DialTarget): InitiatorDemands {

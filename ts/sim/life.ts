@@ -10,6 +10,7 @@ import {
   type Stream,
   type StreamOwner,
 } from '../transport/index.ts'
+import type { Fate } from './event-log.ts'
 import type { HarnessStream } from './harness.ts'
 import type { Attachment, Host, HostOptions } from './host.ts'
 import type { Nat, NatOptions, NatScope } from './nat.ts'
@@ -80,6 +81,23 @@ const FAULTS = [
   'crowd',
 ] as const
 type Fault = (typeof FAULTS)[number]
+
+/** What the network does to datagrams has to strike as many. */
+const NETWORK = [
+  'lost',
+  'lost-in-burst',
+  'queue-full',
+  'too-big',
+  'link-down',
+  'bad-checksum',
+  'duplicated',
+  'corrupted',
+  'held-back',
+  'host-down',
+  'receive-buffer-full',
+  'unmapped',
+  'filtered',
+] as const satisfies readonly Fate[]
 
 const LIMITS = [
   'connections',
@@ -437,6 +455,8 @@ class Life {
     for (const party of [this.server, ...this.clients]) party.stop()
     const marks: Record<string, number> = {}
     for (const fault of FAULTS) marks[`fault: ${fault}`] = this.marks.get(fault) ?? 0
+    const counts = this.world.counts()
+    for (const fate of NETWORK) marks[`network: ${fate}`] = counts[fate]
     for (const limit of LIMITS) marks[`limit: ${limit}`] = this.marks.get(limit) ?? 0
     return marks
   }

@@ -312,4 +312,80 @@ test('an endpoint on three ports is one node, and a lost port is replaced withou
   server.endpoint.destroy()
 })
 
+test('a way that breaks where nobody says so is left for another socket, and back', () => {
+  const world = new World(5)
+  const core = Core.create()
+  const clientHost = world.host('client', '192.0.2.1')
+  const serverHost = world.host('server', '198.51.100.1')
+  world.link(clientHost, serverHost, { delayMicros: RTT_MICROS / 2, rateBitsPerSecond: RATE })
+  const make = (host: Host, socketCount: number) =>
+    new Endpoint({ core, random: host.random, now: host.now, socketCount })
+  const client = make(clientHost, 2)
+  const server = make(serverHost, 1)
+  /** Sockets of the client from which nothing gets through. */
+  const broken = new Set<number>()
+  let sent = 0
+  const collect = client.collect.bind(client)
+  client.collect = (take) =>
+    collect((to, bytes) => {
+      sent += 1
+      if (!broken.has(to.socketIndex)) take(to, bytes)
+    })
+  const attachment = clientHost.attach(client, [{ port: 5_000 }, { port: 5_001 }])
+  client.onWork = () => attachment.wake()
+  const listening = serverHost.attach(server, [{ port: PORT }])
+  server.onWork = () => listening.wake()
+  let received = 0
+  const scratch = new Uint8Array(65_536)
+  server.owner = {
+    stream: (stream) => ({
+      readable: () => {
+        for (let size = stream.readInto(scratch); size > 0; size = stream.readInto(scratch)) {
+          received += size
+        }
+      },
+      writable: () => {},
+      failed: () => {},
+    }),
+  }
+  server.setListening(true)
+  const told: string[] = []
+  const to = { socketIndex: 0, address: '198.51.100.1', port: PORT }
+  const connection = client.connect(clientHost.now, to, {
+    silent: () => told.push('silent'),
+    closed: (code) => told.push(`closed ${code}`),
+  }) as Connection
+  const write = () => {
+    while (stream.write(CHUNK) > 0);
+  }
+  const failed = (code: number) => told.push(`failed ${code}`)
+  const stream = connection.openStream(1, { readable() {}, writable: write, failed }) as Stream
+  write()
+  /** Which socket is in use after so many seconds; undefined when little has arrived. */
+  const workingAfter = (seconds: number) => {
+    const before = received
+    world.runFor(seconds * SECOND)
+    return received - before > RATE / 16 ? connection.remote.socketIndex : undefined
+  }
+  assert.is(workingAfter(2), 0)
+  broken.add(0)
+  assert.is(workingAfter(3), 1)
+  broken.delete(0)
+  broken.add(1)
+  assert.is(workingAfter(3), 0)
+  assert.equal(told, ['silent', 'silent'])
+  // Both are: each is tried once, and then there are as few probes as with one socket.
+  broken.add(0)
+  world.runFor(10 * SECOND)
+  const before = sent
+  world.runFor(10 * SECOND)
+  assert.ok(sent - before <= 2 * 10, `${sent - before} packets in 10 s of silence`)
+  assert.equal(told, ['silent', 'silent', 'silent'])
+  broken.clear()
+  assert.type(workingAfter(5), 'number')
+  assert.equal(told, ['silent', 'silent', 'silent'])
+  client.destroy()
+  server.destroy()
+})
+
 test.run()

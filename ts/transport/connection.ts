@@ -88,6 +88,8 @@ export class Connection {
   private readonly core: Core
   private handle: Handle
   private isHandshaken = false
+  /** Sockets that were changed to during the present silence. */
+  private triedSockets = 0
   private readonly streams = new Set<Stream>()
 
   /** @internal Connections come from `Endpoint.connect` and `Endpoint.onConnection`. */
@@ -186,6 +188,12 @@ export class Connection {
     this.endpoint.work()
   }
 
+  /** Whether it is kept also without streams. */
+  setPinned(isPinned: boolean): void {
+    this.core.exports.connectionPin(this.handle, isPinned ? 1 : 0)
+    this.endpoint.work()
+  }
+
   /** @internal */
   get coreHandle(): Handle {
     return this.handle
@@ -223,6 +231,20 @@ export class Connection {
     this.core.exports.connectionSocket(this.handle, this.endpoint.now, socketIndex)
     this.remoteAddress = { ...this.remoteAddress, socketIndex }
     this.endpoint.work()
+  }
+
+  /**
+   * @internal Probes are not answered: if the way is broken where nobody says so, another socket may
+   * lead around it. Each is tried once; then all wait, as with a single one.
+   */
+  handleSilence(sockets: readonly number[]): void {
+    // A change forgets the round trip, so there is none until somebody answers.
+    if (this.figures().rttSmoothedMicros > 0) this.triedSockets = 0
+    if (this.triedSockets === 0) this.owner?.silent?.()
+    if (this.triedSockets >= sockets.length - 1) return
+    this.triedSockets += 1
+    const at = sockets.indexOf(this.remoteAddress.socketIndex)
+    this.moveTo(sockets[(at + 1) % sockets.length] as number)
   }
 
   /** @internal The handshake is through on this side. */

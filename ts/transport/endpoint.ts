@@ -73,7 +73,12 @@ import { Connection, type ConnectionOwner } from './connection.ts'
 import { COUNTER_NAMES, type EndpointCounters } from './counters.ts'
 import type { TransportParameters } from './handshake.ts'
 import { NodeKey, type PeerKey } from './identity.ts'
-import { CONGESTION_CONTROLLERS, type EndpointOptions, resolveEndpointOptions } from './options.ts'
+import {
+  CONGESTION_CONTROLLERS,
+  type EndpointOptions,
+  type EndpointOptionsGiven,
+  resolveEndpointOptions,
+} from './options.ts'
 import { Pin, type PinHost, type PinOwner } from './pin.ts'
 import { ConnectionQlog, type OpenTrace } from './qlog.ts'
 import {
@@ -92,7 +97,7 @@ export interface EndpointSetup {
   readonly core: Core
   readonly random: Random
   readonly now: Micros
-  readonly options?: Partial<EndpointOptions>
+  readonly options?: EndpointOptionsGiven
   readonly addresses?: AddressBook
   readonly security?: EndpointSecurity
   /**
@@ -100,6 +105,8 @@ export interface EndpointSetup {
    * the core does them.
    */
   readonly runJobs?: ((count: number) => void) | undefined
+  /** How many sockets the driver has for it; their indexes are 0 … socketCount − 1. Default 1. */
+  readonly socketCount?: number
   /**
    * Largest packet that may be sent towards an address, as far as the driver knows; asked once for
    * each connection. Default: what is found out by probing.
@@ -216,6 +223,8 @@ export class Endpoint implements DatagramPort {
   private readonly tags = new Map<Connection | Stream, number>()
   /** Descriptors that the last `flush` filled. */
   private sendCount = 0
+  /** Indexes of the sockets that work. */
+  private readonly sockets: number[]
   private isHandling = false
 
   /** @throws RangeError for options out of range, Error when the core has no memory left. */
@@ -230,6 +239,7 @@ export class Endpoint implements DatagramPort {
     this.nowMicros = setup.now
     this.security = setup.security ?? {}
     this.key = this.security.nodeKey
+    this.sockets = Array.from({ length: setup.socketCount ?? 1 }, (_, index) => index)
     this.handle = this.create()
     if (this.handle === 0) throw new Error('no memory for another endpoint')
   }
@@ -294,15 +304,17 @@ export class Endpoint implements DatagramPort {
   }
 
   /**
-   * Starts a connection. Undefined when a limit is reached or `to.address` is no IP literal.
+   * Starts a connection: through the socket that `target` names, or another one if that is lost.
+   * Undefined when a limit is reached or `target.address` is no IP literal.
    */
   connect(
     now: Micros,
-    to: DatagramAddress,
+    target: DatagramAddress,
     owner: ConnectionOwner,
     options: ConnectOptions = {},
   ): Connection | undefined {
     this.nowMicros = now
+    const to = { ...target, socketIndex: this.workingSocket(target.socketIndex) }
     const words = this.addresses.pack(to.address, to.port)
     if (words === undefined) return undefined
     const { core } = this
@@ -352,7 +364,7 @@ export class Endpoint implements DatagramPort {
         const owner: ConnectionOwner = { closed }
         const connection = this.connect(this.nowMicros, to, owner, options)
         if (connection === undefined) return undefined
-        this.core.exports.connectionPin(connection.coreHandle)
+        connection.setPinned(true)
         owner.opened = () => opened(connection)
         return connection
       },
@@ -367,6 +379,23 @@ export class Endpoint implements DatagramPort {
     for (const object of [...this.byTag.values()]) {
       if (object instanceof Connection && object.remote.socketIndex === from) object.moveTo(to)
     }
+  }
+
+  /**
+   * The socket does not work any more, or is about to be closed: whatever used it goes on through
+   * another one, and nothing is opened through it. False: it was the last.
+   */
+  loseSocket(now: Micros, index: number): boolean {
+    const at = this.sockets.indexOf(index)
+    if (at >= 0) this.sockets.splice(at, 1)
+    const [other] = this.sockets
+    if (other === undefined) return false
+    this.replaceSocket(now, index, other)
+    return true
+  }
+
+  private workingSocket(index: number): number {
+    return this.sockets.includes(index) ? index : (this.sockets[0] ?? index)
   }
 
   /** Tells all peers that it is over; flush once more, then `destroy`. */
@@ -540,6 +569,24 @@ export class Endpoint implements DatagramPort {
   }
 
   /**
+   * Calls `send` for each run of descriptors that leave through one socket. During the call they are
+   * the first `count`, and all that `forEachTrain` knows.
+   */
+  forEachSocket(send: (socketIndex: number, count: number) => void): void {
+    const { core, sendCount } = this
+    const socketOf = (index: number) =>
+      core.i32[core.sendDescriptor(index) + (DESC_SOCKET >> 2)] as number
+    const front = core.sendDescriptor(0)
+    for (let first = 0, next = 0; first < sendCount; first = next) {
+      const socketIndex = socketOf(first)
+      while (next < sendCount && socketOf(next) === socketIndex) next += 1
+      core.i32.copyWithin(front, core.sendDescriptor(first), core.sendDescriptor(next))
+      this.sendCount = next - first
+      send(socketIndex, this.sendCount)
+    }
+  }
+
+  /**
    * Calls `take` for every train that the last `flush` described, in order: datagrams of `segment`
    * bytes (the last may be shorter) in [start, end) of the core's memory.
    */
@@ -698,7 +745,7 @@ export class Endpoint implements DatagramPort {
       connection.handleClosed(code)
       return
     }
-    if ((bits & CONNECTION_SILENT) !== 0) connection.owner?.silent?.()
+    if ((bits & CONNECTION_SILENT) !== 0) connection.handleSilence(this.sockets)
     if ((bits & CONNECTION_MOVED) !== 0) this.handleMove(connection)
     if ((bits & CONNECTION_HANDSHAKE) !== 0) this.handleMessage(connection)
     if ((bits & CONNECTION_CONFIRMED) !== 0) {

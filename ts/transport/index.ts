@@ -26,6 +26,8 @@ export {
   type CongestionController,
   ENDPOINT_DEFAULTS,
   type EndpointOptions,
+  type EndpointOptionsGiven,
+  type NamedEndpointOptions,
   resolveEndpointOptions,
 } from './options.ts'
 export { Pin, type PinOwner } from './pin.ts'

@@ -66,6 +66,37 @@ export const ENDPOINT_DEFAULTS: EndpointOptions = Object.freeze({
   congestion: 'bbr',
 })
 
+/** The same by the names of the message transport's requirements; times are milliseconds. */
+export interface NamedEndpointOptions {
+  /** `keepAliveMs`. */
+  readonly peer_start_heartbeat_timeout?: number
+  /** From the first probe until a peer that does not answer counts as gone: with it `idleTimeoutMs`. */
+  readonly peer_heartbeat_timeout?: number
+  /** `ackDelayMicros`, in milliseconds. */
+  readonly max_confirmation_delay?: number
+  /** `packetBytesStart`. */
+  readonly min_packet_size?: number
+  /** `packetBytesMax`. */
+  readonly max_packet_size?: number
+}
+
+function translated(options: EndpointOptionsGiven): Partial<EndpointOptions> {
+  const { peer_start_heartbeat_timeout: start, peer_heartbeat_timeout: timeout } = options
+  const { max_confirmation_delay: delay, min_packet_size, max_packet_size } = options
+  const keepAliveMs = options.keepAliveMs ?? start ?? ENDPOINT_DEFAULTS.keepAliveMs
+  return {
+    keepAliveMs,
+    ...(timeout === undefined ? {} : { idleTimeoutMs: keepAliveMs + timeout }),
+    ...(delay === undefined ? {} : { ackDelayMicros: delay * 1000 }),
+    ...(min_packet_size === undefined ? {} : { packetBytesStart: min_packet_size }),
+    ...(max_packet_size === undefined ? {} : { packetBytesMax: max_packet_size }),
+    ...options,
+  }
+}
+
+/** What a caller may give: ours are stronger than those with the requirements' names. */
+export type EndpointOptionsGiven = Partial<EndpointOptions> & NamedEndpointOptions
+
 type NumberOption = Exclude<keyof EndpointOptions, 'congestion'>
 
 const RANGES: Readonly<Record<NumberOption, readonly [least: number, most: number]>> = {
@@ -89,7 +120,8 @@ const RANGES: Readonly<Record<NumberOption, readonly [least: number, most: numbe
  * Fills in defaults and checks ranges.
  * @throws RangeError for a value out of range, TypeError for what is not a number.
  */
-export function resolveEndpointOptions(options: Partial<EndpointOptions> = {}): EndpointOptions {
+export function resolveEndpointOptions(given: EndpointOptionsGiven = {}): EndpointOptions {
+  const options = translated(given)
   const resolved: { -readonly [Name in keyof EndpointOptions]: EndpointOptions[Name] } = {
     ...ENDPOINT_DEFAULTS,
   }

@@ -64,12 +64,13 @@ export class Pin {
     return this.opened
   }
 
-  /** Lets go: the connection is closed, and none follows. */
+  /** Lets go: the connection ends when it has no streams for a while, and none follows. */
   release(): void {
     this.isReleased = true
     this.due = NEVER
     this.host.forget(this)
-    this.current?.close()
+    if (this.connection === undefined) this.current?.close()
+    else this.connection.setPinned(false)
   }
 
   /** @internal */

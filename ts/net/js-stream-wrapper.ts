@@ -21,6 +21,12 @@ export function isReadByWrapper(socket: InternalSocket): boolean {
     .some((listener) => Function.prototype.toString.call(listener).includes('emitEOF'))
 }
 
+/** Says whether the runtime's `http2` reads this socket: it listens to its wrapper's 'close'. */
+export function isReadByHttp2(socket: InternalSocket): boolean {
+  const listeners = isReadByWrapper(socket) ? wrapperOf(socket)?.listeners('close') : undefined
+  return listeners?.some(({ name }) => name === 'socketOnClose') === true
+}
+
 /** Lets the wrapper of a connecting socket connect when the socket does. */
 export function connectWrapper(socket: InternalSocket): void {
   const wrapper = wrapperOf(socket)

@@ -5,6 +5,7 @@
  * gets a new one, so that late events of the old line find nobody.
  */
 import { AsyncResource } from 'node:async_hooks'
+import { FrameCutter } from './frame-cutter.ts'
 import {
   type ClosingHandle,
   type InternalSocket,
@@ -13,7 +14,7 @@ import {
   socketSymbols,
   type WriteCallback,
 } from './internals.ts'
-import { connectWrapper, isReadByWrapper, showHandle } from './js-stream-wrapper.ts'
+import { connectWrapper, isReadByHttp2, isReadByWrapper, showHandle } from './js-stream-wrapper.ts'
 import type { Line, LineFailure, LineOwner, LineRefusal, LineStats } from './line.ts'
 import { errnoException } from './system-errors.ts'
 import type { WriteJob } from './write-job.ts'
@@ -70,6 +71,7 @@ export class Link extends AsyncResource implements LineOwner {
   private isEarlyAllowed = false
   private isEarlySent = false
   private userBuffer: UserBuffer | null = null
+  private cutter: FrameCutter | null = null
   private lastStats: LineStats | undefined
 
   constructor() {
@@ -423,8 +425,10 @@ export class Link extends AsyncResource implements LineOwner {
   }
 
   private readChunk(socket: InternalSocket, line: Line): boolean {
-    const chunk = line.read()
+    if (this.bytesRead === 0 && isReadByHttp2(socket)) this.cutter = new FrameCutter()
+    const chunk = line.read(this.cutter?.sizeMax)
     if (chunk === null) return this.reachEnd(socket, line)
+    this.cutter?.follow(chunk)
     this.bytesRead += chunk.length
     this.events |= READABLE
     socket._unrefTimer()

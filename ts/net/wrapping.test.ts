@@ -171,6 +171,54 @@ test('http2: many streams over one of our sockets', async () => {
   await close(server)
 })
 
+// A peer that speaks frames itself, so that it is sure what arrives together.
+function http2Frame(type: number, stream: number, payload: readonly number[] = [], flags = 0) {
+  return [0, 0, payload.length, type, flags, 0, 0, 0, stream, ...payload]
+}
+const SETTINGS = http2Frame(4, 0)
+const STATUS_400_END = http2Frame(1, 1, [0x8c], 0x05)
+const RESET_WITHOUT_ERROR = http2Frame(3, 1, [0, 0, 0, 0])
+
+test('http2: an upload answered and reset at once ends, and the session closes, as over TCP', async () => {
+  const seen: Record<string, unknown[]> = {}
+  for (const transport of ['tcp', 'udp']) {
+    const events: unknown[] = []
+    seen[transport] = events
+    const rejectUploads = (socket: builtin.Socket) => {
+      socket.write(Buffer.from(SETTINGS))
+      let received = 0
+      socket.on('data', (data) => {
+        // The windows of a new session: no more comes before the answer.
+        if (received < 65_535 && received + data.length >= 65_535) {
+          socket.write(Buffer.from([...STATUS_400_END, ...RESET_WITHOUT_ERROR]))
+        }
+        received += data.length
+      })
+      socket.on('error', () => {})
+    }
+    const server = net.createServer({ transport } as never, rejectUploads)
+    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+    const { port } = server.address() as builtin.AddressInfo
+    const session = http2.connect(`http://127.0.0.1:${port}`, {
+      createConnection: () => net.connect({ port, host: '127.0.0.1', transport } as never),
+    })
+    const request = session.request({ ':method': 'POST' })
+    request.on('response', (headers) => events.push('response', headers[':status']))
+    request.on('end', () => {
+      events.push('end', request.closed)
+      session.close()
+    })
+    request.on('close', () => events.push('close', request.rstCode))
+    request.on('error', (error: NodeJS.ErrnoException) => events.push(error.code))
+    request.resume()
+    request.write(Buffer.alloc(100_000))
+    await once(session, 'close')
+    await close(server)
+  }
+  assert.equal(seen['udp'], seen['tcp'])
+  assert.equal(seen['tcp'], ['response', 400, 'end', false, 'close', 0])
+})
+
 for (const end of ['close', 'destroy'] as const) {
   test(`http2: a session says as over TCP what it is before it is connected, then ${end}`, async () => {
     const seen: Record<string, unknown[]> = {}

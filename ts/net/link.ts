@@ -72,6 +72,7 @@ export class Link extends AsyncResource implements LineOwner {
   private isEarlySent = false
   private userBuffer: UserBuffer | null = null
   private cutter: FrameCutter | null = null
+  private isHeld = false
   private lastStats: LineStats | undefined
 
   constructor() {
@@ -147,7 +148,7 @@ export class Link extends AsyncResource implements LineOwner {
   }
 
   startReading(): void {
-    if (this.isReading || this.isEnded || this.isClosed) return
+    if (this.isReading || this.isEnded || this.isClosed || this.isHeld) return
     this.isReading = true
     this.updateRef()
     this.events |= this.failure === null ? READABLE : FAILED
@@ -160,6 +161,20 @@ export class Link extends AsyncResource implements LineOwner {
   stopReading(): void {
     this.isReading = false
     this.updateRef()
+  }
+
+  /** The socket pauses: who takes bytes in exact turns gets none from now on, as from libuv. */
+  pause(socket: InternalSocket): void {
+    this.lookForFrames(socket)
+    this.isHeld = this.cutter !== null
+    if (this.isHeld || this.hasUserBuffer) this.stopReading()
+  }
+
+  /** The socket reads on. */
+  resume(): void {
+    const isDue = this.isHeld || this.hasUserBuffer
+    this.isHeld = false
+    if (isDue && this.line !== null) this.startReading()
   }
 
   /**
@@ -425,7 +440,7 @@ export class Link extends AsyncResource implements LineOwner {
   }
 
   private readChunk(socket: InternalSocket, line: Line): boolean {
-    if (this.bytesRead === 0 && isReadByHttp2(socket)) this.cutter = new FrameCutter()
+    this.lookForFrames(socket)
     const chunk = line.read(this.cutter?.sizeMax)
     if (chunk === null) return this.reachEnd(socket, line)
     this.cutter?.follow(chunk)
@@ -434,6 +449,12 @@ export class Link extends AsyncResource implements LineOwner {
     socket._unrefTimer()
     if (!socket.push(chunk)) this.stopReading()
     return true
+  }
+
+  private lookForFrames(socket: InternalSocket): void {
+    if (this.bytesRead === 0 && this.cutter === null && isReadByHttp2(socket)) {
+      this.cutter = new FrameCutter()
+    }
   }
 
   private readIntoUserBuffer(socket: InternalSocket, line: Line, user: UserBuffer): boolean {

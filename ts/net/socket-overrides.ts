@@ -140,18 +140,20 @@ export function socketMethods(base: SocketBase): SocketBase & ThisType<InternalS
 
     pause(this: InternalSocket): InternalSocket {
       const link = this[kLink]
-      if (link?.hasUserBuffer && !this.connecting) link.stopReading()
+      if (link && !this.connecting) link.pause(this)
       return base.pause.call(this) as InternalSocket
     },
 
     resume(this: InternalSocket): InternalSocket {
-      readOn(this)
-      this[kLink]?.noticeWrapper()
+      const link = this[kLink]
+      if (link && !this.connecting) link.resume()
+      link?.noticeWrapper()
       return base.resume.call(this) as InternalSocket
     },
 
     read(this: InternalSocket, size?: number): unknown {
-      readOn(this)
+      const link = this[kLink]
+      if (link?.hasUserBuffer && !this.connecting) link.resume()
       return base.read.call(this, size)
     },
 
@@ -351,11 +353,6 @@ function wrapped(socket: InternalSocket): InternalSocket | undefined {
   if (socket._parent?.[kLink]) return socket._parent
   const stream = (socket as { stream?: unknown }).stream as InternalSocket | null | undefined
   return stream?.[kLink] ? stream : undefined
-}
-
-function readOn(socket: InternalSocket): void {
-  const link = socket[kLink]
-  if (link?.hasUserBuffer && !socket.connecting && link.line !== null) link.startReading()
 }
 
 function setRef(socket: InternalSocket, isRef: boolean): InternalSocket | undefined {

@@ -48,7 +48,7 @@ export const overriddenMethods = [
 ] as const
 
 // Taken before anybody has patched the prototype.
-const builtinDescriptors = Object.getOwnPropertyDescriptors(net.Socket.prototype)
+const builtinConnect = net.Socket.prototype.connect
 
 const clientChannel = diagnosticsChannel.channel('net.client.socket')
 
@@ -57,8 +57,8 @@ let isPublishedByMethod: boolean | undefined
 
 /** Says whether this runtime's `Socket.prototype.connect` publishes 'net.client.socket'. */
 export function publishesInConnectMethod(): boolean {
-  const { value: connect } = builtinDescriptors.connect
-  isPublishedByMethod ??= Function.prototype.toString.call(connect).includes('netClientSocket')
+  const text = () => Function.prototype.toString.call(builtinConnect)
+  isPublishedByMethod ??= text().includes('netClientSocket')
   return isPublishedByMethod
 }
 
@@ -228,8 +228,7 @@ export const socketAccessors: PropertyDescriptorMap & ThisType<InternalSocket> =
 }
 
 function builtinGet(name: string, socket: InternalSocket): unknown {
-  const descriptors: Record<string, PropertyDescriptor> = builtinDescriptors
-  return descriptors[name]?.get?.call(socket)
+  return Reflect.get(net.Socket.prototype, name, socket)
 }
 
 /** Puts an accepted line into a new socket; as the built-in, it starts reading at once. */

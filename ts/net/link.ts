@@ -72,6 +72,8 @@ export class Link extends AsyncResource implements LineOwner {
   private isEarlySent = false
   private userBuffer: UserBuffer | null = null
   private cutter: FrameCutter | null = null
+  /** What the cutter has left for the next tick. */
+  private rest: Buffer | null = null
   private isHeld = false
   private lastStats: LineStats | undefined
 
@@ -307,7 +309,7 @@ export class Link extends AsyncResource implements LineOwner {
     else if (line !== null) {
       // `connect` has told the writer that nothing was sent, so nothing may arrive.
       const isUnsaid = this.isEarlySent && !this.isOpen
-      if (isReset || isUnsaid || line.readableSize > 0) line.reset()
+      if (isReset || isUnsaid || this.isUnread(line)) line.reset()
       else line.release()
     }
     // Nothing comes any more, and the carrier may keep the line for a while: not the socket, too.
@@ -441,9 +443,14 @@ export class Link extends AsyncResource implements LineOwner {
 
   private readChunk(socket: InternalSocket, line: Line): boolean {
     this.lookForFrames(socket)
-    const chunk = line.read(this.cutter?.sizeMax)
+    let chunk = this.rest ?? line.read()
+    this.rest = null
     if (chunk === null) return this.reachEnd(socket, line)
-    this.cutter?.follow(chunk)
+    if (this.cutter !== null) {
+      const size = this.cutter.cut(chunk)
+      if (size < chunk.length) this.rest = chunk.subarray(size)
+      chunk = chunk.subarray(0, size)
+    }
     this.bytesRead += chunk.length
     this.events |= READABLE
     socket._unrefTimer()
@@ -494,13 +501,17 @@ export class Link extends AsyncResource implements LineOwner {
     }
     if (this.isReading && line !== null) {
       // The kernel, too, gives what had arrived before, and the peer's FIN.
-      const isRest = line.readableSize > 0
+      const isRest = this.isUnread(line)
       if (isRest) this.events |= FAILED
       if (isRest || line.ended) this.onReadable(socket)
       else socket.destroy(errnoException(failure.code, 'read', failure.cause))
     }
     if (!this.isReading) this.failJob(failure)
     // Nobody reads or writes: libuv would not know yet. `startReading` and `dispatch` will tell.
+  }
+
+  private isUnread(line: Line): boolean {
+    return this.rest !== null || line.readableSize > 0
   }
 
   private failJob(failure: { code: LineFailure; cause: Error | undefined }): void {

@@ -16,6 +16,7 @@ import {
 } from './internals.ts'
 import { connectWrapper, isReadByHttp2, isReadByWrapper, showHandle } from './js-stream-wrapper.ts'
 import type { Line, LineFailure, LineOwner, LineRefusal, LineStats } from './line.ts'
+import { RecordCutter } from './record-cutter.ts'
 import { errnoException } from './system-errors.ts'
 import type { WriteJob } from './write-job.ts'
 
@@ -71,7 +72,7 @@ export class Link extends AsyncResource implements LineOwner {
   private isEarlyAllowed = false
   private isEarlySent = false
   private userBuffer: UserBuffer | null = null
-  private cutter: FrameCutter | null = null
+  private cutter: FrameCutter | RecordCutter | null = null
   /** What the cutter has left for the next tick. */
   private rest: Buffer | null = null
   private isHeld = false
@@ -167,7 +168,7 @@ export class Link extends AsyncResource implements LineOwner {
 
   /** The socket pauses: who takes bytes in exact turns gets none from now on, as from libuv. */
   pause(socket: InternalSocket): void {
-    this.lookForFrames(socket)
+    this.lookForCutter(socket)
     this.isHeld = this.cutter !== null
     if (this.isHeld || this.hasUserBuffer) this.stopReading()
   }
@@ -442,7 +443,7 @@ export class Link extends AsyncResource implements LineOwner {
   }
 
   private readChunk(socket: InternalSocket, line: Line): boolean {
-    this.lookForFrames(socket)
+    this.lookForCutter(socket)
     let chunk = this.rest ?? line.read()
     this.rest = null
     if (chunk === null) return this.reachEnd(socket, line)
@@ -458,10 +459,9 @@ export class Link extends AsyncResource implements LineOwner {
     return true
   }
 
-  private lookForFrames(socket: InternalSocket): void {
-    if (this.bytesRead === 0 && this.cutter === null && isReadByHttp2(socket)) {
-      this.cutter = new FrameCutter()
-    }
+  private lookForCutter(socket: InternalSocket): void {
+    if (this.bytesRead > 0 || this.cutter !== null || !isReadByWrapper(socket)) return
+    this.cutter = isReadByHttp2(socket) ? new FrameCutter() : new RecordCutter()
   }
 
   private readIntoUserBuffer(socket: InternalSocket, line: Line, user: UserBuffer): boolean {

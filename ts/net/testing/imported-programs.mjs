@@ -1,5 +1,6 @@
 // Programs that are given sockets of `punchline/net`, one by name: by an option that they have for it
-// or, where there is none, by what they find in `node:net`. They print what came out: connecting, bulk both ways, half-close, an abrupt end.
+// or, where there is none, by what they find in `node:net`. They print what came out: connecting,
+// bulk both ways, half-close, an abrupt end.
 import { generateKeyPairSync } from 'node:crypto'
 import { once } from 'node:events'
 import http from 'node:http'
@@ -7,17 +8,6 @@ import http2 from 'node:http2'
 import https from 'node:https'
 import builtin from 'node:net'
 import tls from 'node:tls'
-import grpc from '@grpc/grpc-js'
-import { Aedes } from 'aedes'
-import express from 'express'
-import Redis from 'ioredis'
-import { MqttClient } from 'mqtt'
-import mysql from 'mysql2'
-import pg from 'pg'
-import { createClient } from 'redis'
-import ssh from 'ssh2'
-import { Client as UndiciClient } from 'undici'
-import { WebSocket, WebSocketServer } from 'ws'
 import net from '../index.ts'
 import { makeCertificate } from './certificate.ts'
 import { bulk, closed, codeOf, collect, report } from './programs/kit.mjs'
@@ -86,6 +76,7 @@ const programs = {
   },
 
   async express() {
+    const { default: express } = await import('express')
     const app = express()
     app.use(express.raw({ limit: '10mb', type: () => true }))
     app.post('/echo', (request, response) => response.send(request.body))
@@ -157,6 +148,7 @@ const programs = {
   },
 
   async undici() {
+    const { Client: UndiciClient } = await import('undici')
     const server = http.createServer(echo)
     server.on('upgrade', upgrade)
     const way = await serve((socket) => server.emit('connection', socket))
@@ -181,6 +173,7 @@ const programs = {
   },
 
   async ws() {
+    const { WebSocket, WebSocketServer } = await import('ws')
     const server = http.createServer()
     const echoing = new WebSocketServer({ server })
     echoing.on('connection', (peer) => {
@@ -215,6 +208,8 @@ const programs = {
   },
 
   async mqtt() {
+    const { Aedes } = await import('aedes')
+    const { MqttClient } = await import('mqtt')
     const broker = await Aedes.createBroker()
     const sockets = []
     const way = await serve((socket) => {
@@ -248,6 +243,7 @@ const programs = {
   },
 
   async ssh2() {
+    const { default: ssh } = await import('ssh2')
     const { privateKey } = generateKeyPairSync('rsa', {
       modulusLength: 2048,
       publicKeyEncoding: { type: 'pkcs1', format: 'pem' },
@@ -297,6 +293,7 @@ const programs = {
   },
 
   async mysql2() {
+    const { default: mysql } = await import('mysql2')
     const text = bulk.toString('hex')
     const column = {
       ...{ catalog: 'def', schema: '', table: '', orgTable: '', name: 'answer', orgName: 'answer' },
@@ -342,6 +339,7 @@ const programs = {
   },
 
   async grpc() {
+    const grpc = await import('@grpc/grpc-js')
     const same = (bytes) => bytes
     const definition = {
       pipe: {
@@ -385,6 +383,7 @@ const programs = {
   },
 
   async ioredis() {
+    const { default: Redis } = await import('ioredis')
     const way = await relay()
     class Connector {
       connect() {
@@ -410,6 +409,7 @@ const programs = {
   },
 
   async redis() {
+    const { createClient } = await import('redis')
     const way = await relay()
     redirect('createConnection')
     const connect = async () => {
@@ -431,6 +431,7 @@ const programs = {
   },
 
   async pg() {
+    const { default: pg } = await import('pg')
     const way = await relay()
     const stream = () => {
       const socket = new net.Socket()

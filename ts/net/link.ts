@@ -310,7 +310,7 @@ export class Link extends AsyncResource implements LineOwner {
     else if (line !== null) {
       // `connect` has told the writer that nothing was sent, so nothing may arrive.
       const isUnsaid = this.isEarlySent && !this.isOpen
-      if (isReset || isUnsaid || this.isUnread(line)) line.reset()
+      if (isReset || isUnsaid || line.readableSize > 0) line.reset()
       else line.release()
     }
     // Nothing comes any more, and the carrier may keep the line for a while: not the socket, too.
@@ -501,17 +501,13 @@ export class Link extends AsyncResource implements LineOwner {
     }
     if (this.isReading && line !== null) {
       // The kernel, too, gives what had arrived before, and the peer's FIN.
-      const isRest = this.isUnread(line)
+      const isRest = this.rest !== null || line.readableSize > 0
       if (isRest) this.events |= FAILED
       if (isRest || line.ended) this.onReadable(socket)
       else socket.destroy(errnoException(failure.code, 'read', failure.cause))
     }
     if (!this.isReading) this.failJob(failure)
     // Nobody reads or writes: libuv would not know yet. `startReading` and `dispatch` will tell.
-  }
-
-  private isUnread(line: Line): boolean {
-    return this.rest !== null || line.readableSize > 0
   }
 
   private failJob(failure: { code: LineFailure; cause: Error | undefined }): void {

@@ -105,9 +105,10 @@ function loadedBy(root, entry) {
 function asMember(root, path, paths) {
   const body = readFileSync(join(root, path), 'utf8')
     .replace(/^\/\/# sourceMappingURL.*/m, '')
-    // Even comments cost time to read past.
+    // Even comments and indents cost time to read past.
     .replaceAll(/^ *\/\*\*[\s\S]*?\*\/\n/gm, '')
     .replaceAll(/^ *\/\/.*\n/gm, '')
+    .replaceAll(/^ +/gm, '')
     .replaceAll('require("node:', 'process.getBuiltinModule("node:')
     .replaceAll(/require\("(\.[^"]+)"\)/g, (_, name) => {
       const target = posix.join(posix.dirname(path), name)

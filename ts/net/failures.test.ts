@@ -198,6 +198,19 @@ test('what a peer sent before its process ended is read afterwards', async () =>
   })
 })
 
+test('a process that exits ends the sockets it leaves open', async () => {
+  await withEchoProcess(async (child, port) => {
+    const socket = dial(port)
+    socket.write('x')
+    await within(once(socket, 'data'), 'echo')
+    const ended = once(socket, 'end')
+    const closed = once(socket, 'close')
+    child.send('exit')
+    await within(ended, 'end')
+    assert.equal(await within(closed, 'close'), [false])
+  })
+})
+
 test('a connection that is reset as soon as it is accepted was open', async () => {
   // The server's last socket and its listener go in the same turn: nobody may miss the reset.
   const server = await listen((socket) => {

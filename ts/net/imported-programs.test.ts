@@ -1,5 +1,5 @@
 // slow: runs programs, each in a process of its own.
-/** Programs that get sockets of `punchline/net` by an option: the same over UDP as over TCP. */
+/** Programs that get sockets of `punchline/net` without the preload: the same over UDP as over TCP. */
 import { execFile } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
@@ -25,6 +25,7 @@ const all = { ...right, halfClosed: true }
 
 const expectations: Readonly<Record<string, object>> = {
   http: { ...all, cut: 'ECONNRESET' },
+  express: { ...all, cut: 'ECONNRESET' },
   https: { ...all, cut: 'ECONNRESET' },
   tls: { ...right, rest: 0 },
   http2: { ...right, isCut: true },
@@ -33,25 +34,27 @@ const expectations: Readonly<Record<string, object>> = {
   mqtt: all,
   ssh2: right,
   mysql2: { ...all, cut: 'PROTOCOL_CONNECTION_LOST' },
-  grpc: right,
+  grpc: { ...all, isCut: true },
 }
 
 for (const [name, expected] of Object.entries(expectations)) {
   test(`${name} is given our sockets`, () => compare(name, expected))
 }
 
-for (const [name, program] of [
-  ['redis', 'ioredis'],
+for (const [name, ...clients] of [
+  ['redis', 'ioredis', 'redis'],
   ['postgres', 'pg'],
 ] as const) {
   const server = await startServer(name)
   if (typeof server === 'string') {
-    console.log(`skipped: ${program}: ${server}`)
+    console.log(`skipped: ${clients.join(', ')}: ${server}`)
     continue
   }
-  test(`${program} is given our sockets`, () => {
-    return compare(program, { right: true, isCut: true }, server.port)
-  })
+  for (const client of clients) {
+    test(`${client} is given our sockets`, () => {
+      return compare(client, { right: true, isCut: true }, server.port)
+    })
+  }
   test.after(() => server.close())
 }
 

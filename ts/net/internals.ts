@@ -171,13 +171,15 @@ export const builtinNet = net as typeof net & NetInternals
 export const nodeMajorVersion = Number.parseInt(process.versions.node, 10)
 
 // The marker on normalized arguments is a private symbol of the runtime; one call shows it.
-const normalizedMarker = Object.getOwnPropertySymbols(builtinNet._normalizeArgs([]))[0]
+let normalizedMarker: symbol | undefined
 
 /** Normalizes arguments of `connect`, passing through what `net.connect` has normalized already. */
 export function normalizeArguments(args: readonly unknown[]): NormalizedArguments {
   const first = args[0]
-  if (Array.isArray(first) && normalizedMarker !== undefined && normalizedMarker in first) {
-    return first as NormalizedArguments
+  if (Array.isArray(first)) {
+    normalizedMarker ??= Object.getOwnPropertySymbols(builtinNet._normalizeArgs([]))[0]
+    if (normalizedMarker !== undefined && normalizedMarker in first)
+      return first as NormalizedArguments
   }
   return builtinNet._normalizeArgs(args)
 }

@@ -1,5 +1,5 @@
 /**
- * `tls` and `http2` wrap a socket without a kernel handle as if it were any JavaScript stream. Three
+ * `tls` and `http2` wrap a socket without a kernel handle as if it were any JavaScript stream. Four
  * things go wrong with that when the stream is a `net.Socket`, and all need to know of the wrapper,
  * which leaves no other mark on the socket than its listeners:
  *
@@ -10,6 +10,7 @@
  *   'connect' that an open socket never tells again.
  * - The wrapper of a socket that is still connecting counts as connected. `http2` would tell of a
  *   session that may never come to be, and of its failure after the program has given it up.
+ * - The wrapper works through a chunk without letting ticks run in between: see `frame-cutter.ts`.
  */
 import net from 'node:net'
 import type { InternalSocket } from './internals.ts'
@@ -19,6 +20,12 @@ export function isReadByWrapper(socket: InternalSocket): boolean {
   return socket
     .listeners('end')
     .some((listener) => Function.prototype.toString.call(listener).includes('emitEOF'))
+}
+
+/** Says whether `http2` is behind the wrapper, or `tls`: by who listens to the wrapper's 'close'. */
+export function isReadByHttp2(socket: InternalSocket): boolean {
+  const listeners = wrapperOf(socket)?.listeners('close')
+  return listeners?.some(({ name }) => name === 'socketOnClose') === true
 }
 
 /** Lets the wrapper of a connecting socket connect when the socket does. */

@@ -5,6 +5,7 @@
  * gets a new one, so that late events of the old line find nobody.
  */
 import { AsyncResource } from 'node:async_hooks'
+import { FrameCutter } from './frame-cutter.ts'
 import {
   type ClosingHandle,
   type InternalSocket,
@@ -13,8 +14,9 @@ import {
   socketSymbols,
   type WriteCallback,
 } from './internals.ts'
-import { connectWrapper, isReadByWrapper, showHandle } from './js-stream-wrapper.ts'
+import { connectWrapper, isReadByHttp2, isReadByWrapper, showHandle } from './js-stream-wrapper.ts'
 import type { Line, LineFailure, LineOwner, LineRefusal, LineStats } from './line.ts'
+import { RecordCutter } from './record-cutter.ts'
 import { errnoException } from './system-errors.ts'
 import type { WriteJob } from './write-job.ts'
 
@@ -70,6 +72,10 @@ export class Link extends AsyncResource implements LineOwner {
   private isEarlyAllowed = false
   private isEarlySent = false
   private userBuffer: UserBuffer | null = null
+  private cutter: FrameCutter | RecordCutter | null = null
+  /** What the cutter has left for the next tick. */
+  private rest: Buffer | null = null
+  private isHeld = false
   private lastStats: LineStats | undefined
 
   constructor() {
@@ -145,7 +151,7 @@ export class Link extends AsyncResource implements LineOwner {
   }
 
   startReading(): void {
-    if (this.isReading || this.isEnded || this.isClosed) return
+    if (this.isReading || this.isEnded || this.isClosed || this.isHeld) return
     this.isReading = true
     this.updateRef()
     this.events |= this.failure === null ? READABLE : FAILED
@@ -158,6 +164,20 @@ export class Link extends AsyncResource implements LineOwner {
   stopReading(): void {
     this.isReading = false
     this.updateRef()
+  }
+
+  /** The socket pauses: who takes bytes in exact turns gets none from now on, as from libuv. */
+  pause(socket: InternalSocket): void {
+    this.lookForCutter(socket)
+    this.isHeld = this.cutter !== null
+    if (this.isHeld || this.hasUserBuffer) this.stopReading()
+  }
+
+  /** The socket reads on. */
+  resume(): void {
+    const isDue = this.isHeld || this.hasUserBuffer
+    this.isHeld = false
+    if (isDue && this.line !== null) this.startReading()
   }
 
   /**
@@ -423,13 +443,25 @@ export class Link extends AsyncResource implements LineOwner {
   }
 
   private readChunk(socket: InternalSocket, line: Line): boolean {
-    const chunk = line.read()
+    this.lookForCutter(socket)
+    let chunk = this.rest ?? line.read()
+    this.rest = null
     if (chunk === null) return this.reachEnd(socket, line)
+    if (this.cutter !== null) {
+      const size = this.cutter.cut(chunk)
+      if (size < chunk.length) this.rest = chunk.subarray(size)
+      chunk = chunk.subarray(0, size)
+    }
     this.bytesRead += chunk.length
     this.events |= READABLE
     socket._unrefTimer()
     if (!socket.push(chunk)) this.stopReading()
     return true
+  }
+
+  private lookForCutter(socket: InternalSocket): void {
+    if (this.bytesRead > 0 || this.cutter !== null || !isReadByWrapper(socket)) return
+    this.cutter = isReadByHttp2(socket) ? new FrameCutter() : new RecordCutter()
   }
 
   private readIntoUserBuffer(socket: InternalSocket, line: Line, user: UserBuffer): boolean {
@@ -469,7 +501,7 @@ export class Link extends AsyncResource implements LineOwner {
     }
     if (this.isReading && line !== null) {
       // The kernel, too, gives what had arrived before, and the peer's FIN.
-      const isRest = line.readableSize > 0
+      const isRest = this.rest !== null || line.readableSize > 0
       if (isRest) this.events |= FAILED
       if (isRest || line.ended) this.onReadable(socket)
       else socket.destroy(errnoException(failure.code, 'read', failure.cause))

@@ -48,7 +48,7 @@ export const overriddenMethods = [
 ] as const
 
 // Taken before anybody has patched the prototype.
-const builtinDescriptors = Object.getOwnPropertyDescriptors(net.Socket.prototype)
+const builtinConnect = net.Socket.prototype.connect
 
 const clientChannel = diagnosticsChannel.channel('net.client.socket')
 
@@ -57,8 +57,8 @@ let isPublishedByMethod: boolean | undefined
 
 /** Says whether this runtime's `Socket.prototype.connect` publishes 'net.client.socket'. */
 export function publishesInConnectMethod(): boolean {
-  const { value: connect } = builtinDescriptors.connect
-  isPublishedByMethod ??= Function.prototype.toString.call(connect).includes('netClientSocket')
+  const text = () => Function.prototype.toString.call(builtinConnect)
+  isPublishedByMethod ??= text().includes('netClientSocket')
   return isPublishedByMethod
 }
 
@@ -140,18 +140,20 @@ export function socketMethods(base: SocketBase): SocketBase & ThisType<InternalS
 
     pause(this: InternalSocket): InternalSocket {
       const link = this[kLink]
-      if (link?.hasUserBuffer && !this.connecting) link.stopReading()
+      if (link && !this.connecting) link.pause(this)
       return base.pause.call(this) as InternalSocket
     },
 
     resume(this: InternalSocket): InternalSocket {
-      readOn(this)
-      this[kLink]?.noticeWrapper()
+      const link = this[kLink]
+      if (link && !this.connecting) link.resume()
+      link?.noticeWrapper()
       return base.resume.call(this) as InternalSocket
     },
 
     read(this: InternalSocket, size?: number): unknown {
-      readOn(this)
+      const link = this[kLink]
+      if (link?.hasUserBuffer && !this.connecting) link.resume()
       return base.read.call(this, size)
     },
 
@@ -226,8 +228,7 @@ export const socketAccessors: PropertyDescriptorMap & ThisType<InternalSocket> =
 }
 
 function builtinGet(name: string, socket: InternalSocket): unknown {
-  const descriptors: Record<string, PropertyDescriptor> = builtinDescriptors
-  return descriptors[name]?.get?.call(socket)
+  return Reflect.get(net.Socket.prototype, name, socket)
 }
 
 /** Puts an accepted line into a new socket; as the built-in, it starts reading at once. */
@@ -351,11 +352,6 @@ function wrapped(socket: InternalSocket): InternalSocket | undefined {
   if (socket._parent?.[kLink]) return socket._parent
   const stream = (socket as { stream?: unknown }).stream as InternalSocket | null | undefined
   return stream?.[kLink] ? stream : undefined
-}
-
-function readOn(socket: InternalSocket): void {
-  const link = socket[kLink]
-  if (link?.hasUserBuffer && !socket.connecting && link.line !== null) link.startReading()
 }
 
 function setRef(socket: InternalSocket, isRef: boolean): InternalSocket | undefined {

@@ -36,7 +36,7 @@ export class UdpCarrier implements Carrier, MuxOwner {
   constructor() {
     // What can still be sent when the program calls process.exit(): one flush and a farewell.
     process.on('exit', () => {
-      for (const mux of [...this.muxes]) mux.close()
+      for (const mux of [...this.muxes]) mux.leave()
     })
   }
 

@@ -123,6 +123,12 @@ export class UdpLine implements Line, StreamOwner {
     stream?.release()
   }
 
+  /** The process ends: FIN, unless nobody has accepted the line or something was not read. */
+  leave(): void {
+    if (this.isAccepted && this.readableSize === 0) this.finish()
+    else this.reset()
+  }
+
   setRef(isRef: boolean): void {
     if (this.isRef === isRef) return
     this.isRef = isRef

@@ -457,6 +457,12 @@ export class UdpMux implements LineHome {
     )
   }
 
+  /** The process ends: every line does what a kernel does with sockets that are left open. */
+  leave(): void {
+    for (const line of [...this.lines]) line.leave()
+    this.close()
+  }
+
   /** Tells all peers and closes the socket, now. */
   close(): void {
     if (this.isClosed) return

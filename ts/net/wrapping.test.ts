@@ -2,6 +2,7 @@
 import http from 'node:http'
 import http2 from 'node:http2'
 import type builtin from 'node:net'
+import { Duplex } from 'node:stream'
 import tls from 'node:tls'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
@@ -170,6 +171,107 @@ test('http2: many streams over one of our sockets', async () => {
   await once(session, 'close')
   await close(server)
 })
+
+// A peer that speaks frames itself, so that it is sure what arrives together.
+function http2Frame(type: number, stream: number, payload: readonly number[] = [], flags = 0) {
+  return [0, 0, payload.length, type, flags, 0, 0, 0, stream, ...payload]
+}
+const SETTINGS = http2Frame(4, 0)
+const STATUS_400_END = http2Frame(1, 1, [0x8c], 0x05)
+const RESET_WITHOUT_ERROR = http2Frame(3, 1, [0, 0, 0, 0])
+
+/** A stream over a socket; between `hold` and `release` it gathers what then arrives together. */
+class GatheringStream extends Duplex {
+  private gathered: Buffer[] | null = null
+  private readonly socket: builtin.Socket
+
+  constructor(socket: builtin.Socket) {
+    super()
+    this.socket = socket
+    socket.on('data', (data) => this.push(data)).on('end', () => this.push(null))
+    socket.on('error', () => {}).on('close', () => this.destroy())
+  }
+
+  hold(): void {
+    this.gathered = []
+  }
+
+  release(): void {
+    this.socket.write(Buffer.concat(this.gathered ?? []))
+    this.gathered = null
+  }
+
+  override _read(): void {}
+
+  override _write(chunk: Buffer, _encoding: string, callback: () => void): void {
+    if (this.gathered === null) this.socket.write(chunk)
+    else this.gathered.push(chunk)
+    callback()
+  }
+
+  override _final(callback: () => void): void {
+    this.socket.end(callback)
+  }
+}
+
+/** Answers an upload, and resets its stream, when a new session's windows are used up. */
+function rejectUpload(stream: Duplex, below: GatheringStream): void {
+  const write = (frame: readonly number[]) =>
+    new Promise((resolve) => stream.write(Buffer.from(frame), resolve))
+  let received = 0
+  stream.on('error', () => {})
+  stream.on('end', () => stream.end())
+  stream.on('data', async (data: Buffer) => {
+    const before = received
+    received += data.length
+    if (before >= 65_535 || received < 65_535) return
+    below.hold()
+    await write(STATUS_400_END)
+    await write(RESET_WITHOUT_ERROR)
+    below.release()
+  })
+  write(SETTINGS)
+}
+
+for (const scheme of ['http', 'https'] as const) {
+  test(`http2: an upload answered and reset at once ends, and the session closes: ${scheme}`, async () => {
+    const seen: Record<string, unknown[]> = {}
+    for (const transport of ['tcp', 'udp']) {
+      const events: unknown[] = []
+      seen[transport] = events
+      const server = net.createServer({ transport, allowHalfOpen: true } as never, (socket) => {
+        const below = new GatheringStream(socket)
+        const options = { ...certificate, isServer: true, ALPNProtocols: ['h2'] }
+        const isPlain = scheme === 'http'
+        const stream = isPlain ? below : new tls.TLSSocket(below as Duplex as never, options)
+        rejectUpload(stream, below)
+      })
+      await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+      const { port } = server.address() as builtin.AddressInfo
+      const session = http2.connect(`${scheme}://localhost:${port}`, {
+        createConnection: () => {
+          const socket = net.connect({ port, host: '127.0.0.1', transport } as never)
+          if (scheme === 'http') return socket
+          return tls.connect({ ...trust, socket, ALPNProtocols: ['h2'] })
+        },
+      })
+      const request = session.request({ ':method': 'POST' })
+      request.on('response', (headers) => events.push('response', headers[':status']))
+      request.on('end', () => {
+        events.push('end', request.closed)
+        session.close()
+      })
+      request.on('close', () => events.push('close', request.rstCode))
+      request.on('error', (error: NodeJS.ErrnoException) => events.push(error.code))
+      request.resume()
+      request.write(Buffer.alloc(100_000))
+      await once(session, 'close')
+      await close(server)
+    }
+    assert.equal(seen['udp'], seen['tcp'])
+    assert.equal(seen['tcp'], ['response', 400, 'end', false, 'close', 0])
+  })
+}
 
 for (const end of ['close', 'destroy'] as const) {
   test(`http2: a session says as over TCP what it is before it is connected, then ${end}`, async () => {

@@ -1,20 +1,13 @@
-// Programs that are given sockets of `punchline/net` by an option that they have for it, one by name.
-// They print what came out: connecting, bulk both ways, half-close, an abrupt end.
+// Programs that are given sockets of `punchline/net`, one by name: by an option that they have for it
+// or, where there is none, by what they find in `node:net`. They print what came out: connecting,
+// bulk both ways, half-close, an abrupt end.
 import { generateKeyPairSync } from 'node:crypto'
 import { once } from 'node:events'
 import http from 'node:http'
 import http2 from 'node:http2'
 import https from 'node:https'
+import builtin from 'node:net'
 import tls from 'node:tls'
-import grpc from '@grpc/grpc-js'
-import { Aedes } from 'aedes'
-import Redis from 'ioredis'
-import { MqttClient } from 'mqtt'
-import mysql from 'mysql2'
-import pg from 'pg'
-import ssh from 'ssh2'
-import { Client as UndiciClient } from 'undici'
-import { WebSocket, WebSocketServer } from 'ws'
 import net from '../index.ts'
 import { makeCertificate } from './certificate.ts'
 import { bulk, closed, codeOf, collect, report } from './programs/kit.mjs'
@@ -33,12 +26,17 @@ async function serve(take) {
   server.listen(0, host)
   await once(server, 'listening')
   const { port } = server.address()
-  const dial = (options) => {
-    const socket = net.connect({ port, host, ...options })
-    socket.on('connect', () => ways.add(socket.path.transport))
-    return socket
-  }
+  const dial = (options) => watched(net.connect({ port, host, ...options }))
   return { port, dial, close: () => server.close() }
+}
+
+function watched(socket) {
+  return socket.on('connect', () => ways.add(socket.path.transport))
+}
+
+/** For packages without such an option: what they call of `node:net` is ours from now on. */
+function redirect(name) {
+  builtin[name] = (...args) => watched(net[name](...args))
 }
 
 const echo = async (request, response) => {
@@ -73,6 +71,17 @@ async function overHttp(module, server, way, makeSocket) {
 const programs = {
   async http() {
     const server = http.createServer(echo)
+    const way = await serve((socket) => server.emit('connection', socket))
+    return overHttp(http, server, way, () => way.dial())
+  },
+
+  async express() {
+    const { default: express } = await import('express')
+    const app = express()
+    app.use(express.raw({ limit: '10mb', type: () => true }))
+    app.post('/echo', (request, response) => response.send(request.body))
+    app.post('/cut', (request) => request.socket.destroy())
+    const server = http.createServer(app)
     const way = await serve((socket) => server.emit('connection', socket))
     return overHttp(http, server, way, () => way.dial())
   },
@@ -139,6 +148,7 @@ const programs = {
   },
 
   async undici() {
+    const { Client: UndiciClient } = await import('undici')
     const server = http.createServer(echo)
     server.on('upgrade', upgrade)
     const way = await serve((socket) => server.emit('connection', socket))
@@ -163,6 +173,7 @@ const programs = {
   },
 
   async ws() {
+    const { WebSocket, WebSocketServer } = await import('ws')
     const server = http.createServer()
     const echoing = new WebSocketServer({ server })
     echoing.on('connection', (peer) => {
@@ -197,6 +208,8 @@ const programs = {
   },
 
   async mqtt() {
+    const { Aedes } = await import('aedes')
+    const { MqttClient } = await import('mqtt')
     const broker = await Aedes.createBroker()
     const sockets = []
     const way = await serve((socket) => {
@@ -230,6 +243,7 @@ const programs = {
   },
 
   async ssh2() {
+    const { default: ssh } = await import('ssh2')
     const { privateKey } = generateKeyPairSync('rsa', {
       modulusLength: 2048,
       publicKeyEncoding: { type: 'pkcs1', format: 'pem' },
@@ -279,6 +293,7 @@ const programs = {
   },
 
   async mysql2() {
+    const { default: mysql } = await import('mysql2')
     const text = bulk.toString('hex')
     const column = {
       ...{ catalog: 'def', schema: '', table: '', orgTable: '', name: 'answer', orgName: 'answer' },
@@ -324,6 +339,7 @@ const programs = {
   },
 
   async grpc() {
+    const grpc = await import('@grpc/grpc-js')
     const same = (bytes) => bytes
     const definition = {
       pipe: {
@@ -333,10 +349,8 @@ const programs = {
       },
     }
     const server = new grpc.Server()
-    const calls = []
     server.addService(definition, {
       pipe: (call) => {
-        calls.push(call)
         call.on('error', () => {})
         call.on('data', (bytes) => call.write(bytes))
         call.on('end', () => {
@@ -347,33 +361,29 @@ const programs = {
     })
     const injector = server.createConnectionInjector(grpc.ServerCredentials.createInsecure())
     const way = await serve((socket) => injector.injectConnection(socket))
-    // Its client has no such option: a session of http2 speaks the same.
-    const session = http2.connect(`http://${host}:${way.port}`, {
-      createConnection: () => way.dial(),
-    })
-    session.on('error', () => {})
-    const headers = { ':path': '/test/pipe', ':method': 'POST', te: 'trailers' }
-    const start = () => session.request({ ...headers, 'content-type': 'application/grpc' })
-    const framed = Buffer.concat([Buffer.alloc(5), bulk])
-    framed.writeUInt32BE(bulk.length, 1)
-    const call = start()
-    call.end(framed)
-    const answer = await collect(call)
-    const isClosed = closed(session)
-    const cut = start()
-    cut.write(framed)
+    redirect('connect')
+    const Client = grpc.makeGenericClientConstructor(definition)
+    const client = new Client(`${host}:${way.port}`, grpc.credentials.createInsecure())
+    const call = client.pipe()
+    call.end(bulk)
+    const answer = []
+    for await (const bytes of call) answer.push(bytes)
+    const cut = client.pipe()
+    const failed = once(cut, 'error').then(([error]) => error.code)
+    cut.write(bulk)
     await once(cut, 'data')
-    const isCut = closed(cut.on('error', () => {}))
-    server.forceShutdown()
     for (const socket of open) socket.destroy()
-    await isCut
-    session.destroy()
-    await isClosed
+    const code = await failed
+    client.close()
+    server.forceShutdown()
     way.close()
-    return { right: answer.equals(Buffer.concat([framed, framed])) }
+    // The echo, and what the server says when the client has ended its half.
+    const [first, late] = answer.map((bytes) => bytes.equals(bulk))
+    return { right: first, halfClosed: late, isCut: code === grpc.status.UNAVAILABLE }
   },
 
   async ioredis() {
+    const { default: Redis } = await import('ioredis')
     const way = await relay()
     class Connector {
       connect() {
@@ -398,7 +408,30 @@ const programs = {
     return { right: (await late).equals(bulk), isCut: await way.cut(waiting) }
   },
 
+  async redis() {
+    const { createClient } = await import('redis')
+    const way = await relay()
+    redirect('createConnection')
+    const connect = async () => {
+      const socket = { host, port: way.port, reconnectStrategy: false }
+      const client = createClient({ socket }).on('error', () => {})
+      await client.connect()
+      return client
+    }
+    const text = bulk.toString('hex')
+    const client = await connect()
+    await client.set('redirected', text)
+    const value = await client.get('redirected')
+    await client.del('redirected')
+    const last = client.echo(text)
+    await client.close()
+    const other = await connect()
+    const isCut = await way.cut(codeOf(other.blPop('never', 0)))
+    return { right: value === text && (await last) === text, isCut }
+  },
+
   async pg() {
+    const { default: pg } = await import('pg')
     const way = await relay()
     const stream = () => {
       const socket = new net.Socket()

@@ -15,6 +15,8 @@ import {
   kIsOwn,
   kOptions,
   normalizeArguments,
+  readSymbol,
+  socketSymbols,
 } from './internals.ts'
 import { type ServerBase, serverMethods } from './server-overrides.ts'
 import { overriddenMethods, type SocketBase, socketMethods } from './socket-overrides.ts'
@@ -82,13 +84,37 @@ function tlsConnect(
   const raw = new net.Socket({ allowHalfOpen: options.allowHalfOpen === true })
   const wrapper = original({ ...options, socket: raw }, ...(callback === null ? [] : [callback]))
   if (options.timeout) wrapper.setTimeout(options.timeout)
+  if (options.onread) giveUserBuffer(wrapper, options.onread)
   raw.connect(options as net.SocketConnectOpts)
   // An abort signal may end the wrapper while it does not know its socket yet.
   wrapper.once('close', () => raw.destroy())
   return wrapper
 }
 
-type TlsRequest = ConnectRequest & { socket?: unknown; allowHalfOpen?: unknown }
+type TlsRequest = ConnectRequest & {
+  socket?: unknown
+  allowHalfOpen?: unknown
+  onread?: net.OnReadOpts
+}
+
+/** What the built-in does with `onread`, but not for a TLS socket that is given a socket to wrap. */
+function giveUserBuffer(wrapper: tls.TLSSocket, onread: net.OnReadOpts): void {
+  const model = new net.Socket({ onread } as net.SocketConstructorOpts)
+  const { userBuffer, userBufferCallback, userBufferMaker } = socketSymbols()
+  for (const symbol of [userBuffer, userBufferCallback, userBufferMaker]) {
+    if (symbol !== undefined) Reflect.set(wrapper, symbol, readSymbol(model, symbol))
+  }
+  const maker = readSymbol(model, userBufferMaker)
+  const buffer = typeof maker === 'function' ? maker() : readSymbol(model, userBuffer)
+  const { _handle: handle } = wrapper as unknown as { _handle: UserBufferHandle | null }
+  if (userBuffer === undefined || !(buffer instanceof Uint8Array)) return
+  Reflect.set(wrapper, userBuffer, buffer)
+  handle?.useUserBuffer(buffer)
+}
+
+interface UserBufferHandle {
+  useUserBuffer(buffer: Uint8Array): void
+}
 
 // `tls.connect` takes its options after port and host, too; `net` does not know that form.
 function tlsArguments(args: unknown[]): [TlsRequest, (() => void) | null] {

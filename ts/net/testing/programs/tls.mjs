@@ -1,4 +1,4 @@
-// node:tls: bulk both ways, half-close, client certificate, an abrupt end.
+// node:tls: bulk both ways, half-close, client certificate, reading into own memory, an abrupt end.
 import { once } from 'node:events'
 import tls from 'node:tls'
 import { makeCertificate } from '../certificate.ts'
@@ -23,6 +23,11 @@ const client = tls.connect({ ...options, key, cert })
 await once(client, 'secureConnect')
 client.end(bulk)
 const echoed = await collect(client)
+const pieces = []
+const callback = (size, buffer) => pieces.push(Buffer.from(buffer.subarray(0, size)))
+const reader = tls.connect({ ...options, onread: { buffer: Buffer.alloc(8), callback } })
+reader.end(bulk.subarray(0, 20))
+await once(reader, 'end')
 const other = tls.connect(options)
 other.write('cut')
 const rest = await codeOf(collect(other).then((bytes) => bytes.length))
@@ -32,5 +37,6 @@ report({
   echoed: echoed.equals(bulk),
   protocol: client.getProtocol() ?? 'closed',
   seen,
+  pieces: pieces.every((piece) => piece.length <= 8) && Buffer.concat(pieces).length,
   rest,
 })

@@ -71,7 +71,10 @@ class Scene {
             if (name < 0) name = scratch[0] as number
             this.received.set(name, (this.received.get(name) ?? 0) + size)
           }
-          if (stream.ended) this.ended.push(name)
+          if (!stream.ended) return
+          this.ended.push(name)
+          stream.finish()
+          stream.release()
         }
         return { readable, writable: () => {}, failed: () => {} }
       },
@@ -217,9 +220,11 @@ test('a pinned peer that restarts says so, and gets a new connection: nothing ar
   assert.is(scene.received.get(1), first)
   assert.is(scene.received.get(2), 1e6)
   assert.equal(scene.ended, [2])
+  // Let go, it ends as others do that have no streams any more.
   pin.release()
   scene.world.run(scene.world.now + 60 * SECOND)
-  assert.is(pin.connection, undefined)
+  assert.ok(pin.connection === undefined)
+  assert.is(pin.epoch, 2)
   assert.is(scene.client.gauges().connections, 0)
   scene.close()
 })

@@ -2,8 +2,13 @@
 import net from 'node:net'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
-import { builtinNet, normalizeArguments, readSymbol, socketSymbols } from './internals.ts'
-import { overriddenMethods } from './socket-overrides.ts'
+import {
+  builtinNet,
+  normalizeArguments,
+  overriddenMethods,
+  readSymbol,
+  socketSymbols,
+} from './internals.ts'
 
 test('the symbols of the constructor exist and hold its options', () => {
   const callback = (): boolean => true

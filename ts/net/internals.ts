@@ -167,6 +167,28 @@ export interface NetInternals {
 /** The built-in module with those functions. */
 export const builtinNet = net as typeof net & NetInternals
 
+/** `connect` of the built-in as it was before anybody patched the prototype. */
+export const builtinSocketConnect = net.Socket.prototype.connect
+
+/** The methods that `socketMethods` replaces. */
+export const overriddenMethods = [
+  'connect',
+  '_read',
+  '_final',
+  '_destroy',
+  '_writeGeneric',
+  '_getpeername',
+  '_getsockname',
+  'pause',
+  'resume',
+  'read',
+  'ref',
+  'unref',
+  'resetAndDestroy',
+  'setKeepAlive',
+  'setNoDelay',
+] as const
+
 /** The running Node's major version, for the few differences that nothing else shows. */
 export const nodeMajorVersion = Number.parseInt(process.versions.node, 10)
 

@@ -15,11 +15,12 @@ import {
   kIsOwn,
   kOptions,
   normalizeArguments,
+  overriddenMethods,
   readSymbol,
   socketSymbols,
 } from './internals.ts'
 import { type ServerBase, serverMethods } from './server-overrides.ts'
-import { overriddenMethods, type SocketBase, socketMethods } from './socket-overrides.ts'
+import { type SocketBase, socketMethods } from './socket-overrides.ts'
 import { chooseTransport } from './transport-choice.ts'
 
 /** Patches the built-in module once per process, whichever copy of the package asks first. */

@@ -1,6 +1,7 @@
 /** `Server` of `punchline/net`: the built-in's subclass, see `socket.ts`. */
 import { EventEmitter, once } from 'node:events'
 import net from 'node:net'
+import { defineOnFirstUse } from './first-use.ts'
 import { type InternalServer, kIsOwn, kListener, kListenPlan, kOptions } from './internals.ts'
 import { type ServerBase, serverMethods } from './server-overrides.ts'
 import { adoptAccepted, Socket, type SocketOptions, takeOptions } from './socket.ts'
@@ -73,8 +74,7 @@ Object.setPrototypeOf(Server.prototype, net.Server.prototype)
 
 const makeSocket = (options: SocketOptions) => new Socket(options) as never
 
-Object.assign(
-  Server.prototype,
+defineOnFirstUse(Server.prototype, ['listen', '_listen2'], () =>
   serverMethods(net.Server.prototype as unknown as ServerBase, makeSocket),
 )
 Object.defineProperties(Server.prototype, {

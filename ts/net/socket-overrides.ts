@@ -10,45 +10,26 @@ import { SocketError } from '../errors.ts'
 import { getCarrier } from './carrier.ts'
 import { dialOptions, lookupAndDial, throwMissingPort } from './dial.ts'
 import {
+  builtinSocketConnect,
   type EndpointName,
   type InternalSocket,
   kIsOwn,
   kLink,
   kOptions,
   normalizeArguments,
+  type overriddenMethods,
   type WriteCallback,
   type WriteEntries,
 } from './internals.ts'
 import { Link } from './link.ts'
 import { chooseSecurity } from './security-choice.ts'
+import { socketAccessors } from './socket-accessors.ts'
 import { codeOf, nodeError } from './system-errors.ts'
 import { chooseTransport } from './transport-choice.ts'
 import { WriteJob } from './write-job.ts'
 
 /** The built-in's methods, from the prototype itself or saved before it was patched. */
 export type SocketBase = Pick<InternalSocket, (typeof overriddenMethods)[number]>
-
-/** The methods that `socketMethods` replaces. */
-export const overriddenMethods = [
-  'connect',
-  '_read',
-  '_final',
-  '_destroy',
-  '_writeGeneric',
-  '_getpeername',
-  '_getsockname',
-  'pause',
-  'resume',
-  'read',
-  'ref',
-  'unref',
-  'resetAndDestroy',
-  'setKeepAlive',
-  'setNoDelay',
-] as const
-
-// Taken before anybody has patched the prototype.
-const builtinConnect = net.Socket.prototype.connect
 
 const clientChannel = diagnosticsChannel.channel('net.client.socket')
 
@@ -57,7 +38,7 @@ let isPublishedByMethod: boolean | undefined
 
 /** Says whether this runtime's `Socket.prototype.connect` publishes 'net.client.socket'. */
 export function publishesInConnectMethod(): boolean {
-  const text = () => Function.prototype.toString.call(builtinConnect)
+  const text = () => Function.prototype.toString.call(builtinSocketConnect)
   isPublishedByMethod ??= text().includes('netClientSocket')
   return isPublishedByMethod
 }
@@ -189,46 +170,6 @@ export function socketMethods(base: SocketBase): SocketBase & ThisType<InternalS
   }
   // `this` is declared per method, which the built-in's declarations do not do.
   return methods as unknown as SocketBase & ThisType<InternalSocket>
-}
-
-/** Names the accessors that read the handle and so need to read the link instead. */
-export const socketAccessors: PropertyDescriptorMap & ThisType<InternalSocket> = {
-  bytesRead: {
-    get() {
-      return this[kLink]?.bytesRead ?? builtinGet('bytesRead', this)
-    },
-    enumerable: true,
-    configurable: true,
-  },
-  _bytesDispatched: {
-    get() {
-      return this[kLink]?.bytesDispatched ?? builtinGet('_bytesDispatched', this)
-    },
-    enumerable: true,
-    configurable: true,
-  },
-  bufferSize: {
-    get() {
-      const link = this[kLink]
-      if (!link) return builtinGet('bufferSize', this)
-      return link.isClosed ? undefined : this.writableLength
-    },
-    enumerable: false,
-    configurable: true,
-  },
-  pending: {
-    get() {
-      const link = this[kLink]
-      if (!link) return builtinGet('pending', this)
-      return link.isClosed || this.connecting
-    },
-    enumerable: false,
-    configurable: true,
-  },
-}
-
-function builtinGet(name: string, socket: InternalSocket): unknown {
-  return Reflect.get(net.Socket.prototype, name, socket)
 }
 
 /** Puts an accepted line into a new socket; as the built-in, it starts reading at once. */

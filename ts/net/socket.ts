@@ -5,6 +5,7 @@
 import net from 'node:net'
 import { addAbortSignal } from 'node:stream'
 import { figureDescriptors, type SocketFigures } from './figures.ts'
+import { defineOnFirstUse } from './first-use.ts'
 import {
   type InternalSocket,
   kIsOwn,
@@ -12,8 +13,10 @@ import {
   kOptions,
   kSignal,
   normalizeArguments,
+  overriddenMethods,
 } from './internals.ts'
-import { type SocketBase, socketAccessors, socketMethods } from './socket-overrides.ts'
+import { socketAccessors } from './socket-accessors.ts'
+import { type SocketBase, socketMethods } from './socket-overrides.ts'
 import type { TransportOptions } from './transport-choice.ts'
 
 /** Options of the constructor: those of `net.Socket` and ours. */
@@ -67,10 +70,17 @@ Object.defineProperty(Socket, 'name', { value: 'Socket' })
 Object.setPrototypeOf(Socket, net.Socket)
 Object.setPrototypeOf(Socket.prototype, net.Socket.prototype)
 
-const methods = socketMethods(net.Socket.prototype as unknown as SocketBase)
+let methodsMade: ReturnType<typeof socketMethods> | undefined
+
+function methods() {
+  methodsMade ??= socketMethods(net.Socket.prototype as unknown as SocketBase)
+  return methodsMade
+}
+
+defineOnFirstUse(Socket.prototype, overriddenMethods, methods)
 
 // Methods of the built-in are enumerable; programs that copy them to a wrapper count on that.
-Object.assign(Socket.prototype, methods, {
+Object.assign(Socket.prototype, {
   connect(this: InternalSocket, ...args: unknown[]): InternalSocket {
     const normalized = normalizeArguments(args)
     const { signal } = normalized[0] as { signal?: unknown }
@@ -79,7 +89,7 @@ Object.assign(Socket.prototype, methods, {
     const isSignal = typeof signal === 'object' && signal !== null && 'aborted' in signal
     // What is no signal throws here, before anything has been started.
     if (isNew && !isSignal) addAbortSignal(signal as AbortSignal, this)
-    methods.connect.call(this, normalized as never)
+    methods().connect.call(this, normalized as never)
     if (isNew) addAbortSignal(signal as AbortSignal, this)
     return this
   },

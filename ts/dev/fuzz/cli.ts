@@ -105,7 +105,7 @@ for (const target of targets) {
 if (isBoundary && values.input === undefined) {
   try {
     const beganAt = performance.now()
-    const steps = Number(values.count ?? (values.short ? 8_000 : BOUNDARY_STEPS))
+    const steps = Number(values.count ?? (values.short ? 24_000 : BOUNDARY_STEPS))
     const counted = Math.min(steps, BOUNDARY_COUNTED)
     // From here on only what the host calls is counted.
     counter.report(BOUNDARY)

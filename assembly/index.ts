@@ -100,6 +100,7 @@ import {
   FIGURE_PACKETS_SENT,
   FIGURE_PROBE_TIMEOUT,
   FIGURE_PROBES,
+  FIGURE_PROBES_UNANSWERED,
   FIGURE_RTT_MIN,
   FIGURE_RTT_SMOOTHED,
   FIGURE_RTT_VARIANCE,
@@ -560,7 +561,7 @@ export function connectionAddress(cn: ptr): void {
 
 /** Writes the FIGURE_… values to PARAMS. */
 export function connectionFigures(cn: ptr): void {
-  fill(PARAMS, 128)
+  fill(PARAMS, 136)
   if (!isA(cn, TAG_CONNECTION)) return
   const path: ptr = r32(cn + CN_PATHS)
   if (path !== 0) {
@@ -570,6 +571,7 @@ export function connectionFigures(cn: ptr): void {
     wf64(PARAMS + FIGURE_CONGESTION_WINDOW * 8, congestionWindow(path))
     wf64(PARAMS + FIGURE_BYTES_IN_FLIGHT * 8, f64(r32(path + PATH_IN_FLIGHT)))
     wf64(PARAMS + FIGURE_PROBE_TIMEOUT * 8, probeInterval(cn, path, r32(path + PATH_PROBE_COUNT)))
+    wf64(PARAMS + FIGURE_PROBES_UNANSWERED * 8, f64(r32(path + PATH_PROBE_COUNT)))
     wf64(PARAMS + FIGURE_PACKET_BYTES * 8, f64(r32(path + PATH_PACKET_BYTES)))
   }
   wf64(PARAMS + FIGURE_PACKETS_SENT * 8, rf64(cn + CN_COUNT_PACKETS_SENT))

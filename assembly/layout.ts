@@ -276,4 +276,5 @@ export const FIGURE_PROBE_TIMEOUT: i32 = 12
 export const FIGURE_PACKET_BYTES: i32 = 13
 export const FIGURE_MEMORY_USED: i32 = 14
 export const FIGURE_STREAMS: i32 = 15
+export const FIGURE_PROBES_UNANSWERED: i32 = 16
 export const FIGURES: i32 = 16

@@ -357,7 +357,7 @@ export function probe(cn: ptr, path: ptr, now: f64): void {
   add32(path + PATH_PROBE_COUNT, 1)
   ecnProbe(path)
   w32(path + PATH_PROBES, 2)
-  if (r32(path + PATH_PROBE_COUNT) === 2) tell(cn, CONNECTION_SILENT)
+  if (r32(path + PATH_PROBE_COUNT) >= 2) tell(cn, CONNECTION_SILENT)
   addf64(cn + CN_COUNT_PROBES, 1.0)
   count(r32(cn + ENDPOINT), COUNT_PROBES, 1.0)
   // Also when nothing can leave: the next timeout counts from here, or it would be due at once.

@@ -13,6 +13,7 @@ import {
   FIGURE_PACKETS_SENT,
   FIGURE_PROBE_TIMEOUT,
   FIGURE_PROBES,
+  FIGURE_PROBES_UNANSWERED,
   FIGURE_RTT_MIN,
   FIGURE_RTT_SMOOTHED,
   FIGURE_RTT_VARIANCE,
@@ -49,6 +50,8 @@ export interface ConnectionFigures {
   readonly bytesSent: number
   readonly bytesReceived: number
   readonly probes: number
+  /** Since the peer was heard: the present silence. */
+  readonly probesUnanswered: number
   /** The probe timer's present period, back-off included (RFC 9002 §6.2). */
   readonly probeTimeoutMicros: number
   readonly packetBytes: number
@@ -69,11 +72,15 @@ const FIGURE_NAMES: readonly (readonly [keyof ConnectionFigures, number])[] = [
   ['bytesSent', FIGURE_BYTES_SENT],
   ['bytesReceived', FIGURE_BYTES_RECEIVED],
   ['probes', FIGURE_PROBES],
+  ['probesUnanswered', FIGURE_PROBES_UNANSWERED],
   ['probeTimeoutMicros', FIGURE_PROBE_TIMEOUT],
   ['packetBytes', FIGURE_PACKET_BYTES],
   ['memoryBytes', FIGURE_MEMORY_USED],
   ['streams', FIGURE_STREAMS],
 ]
+
+/** How far back-off of probes goes before another socket is tried. */
+const PATIENCE_MICROS = 1_000_000
 
 /** Two endpoints that know each other. Streams to one peer share it. */
 export class Connection {
@@ -88,8 +95,8 @@ export class Connection {
   private readonly core: Core
   private handle: Handle
   private isHandshaken = false
-  /** Sockets that were changed to during the present silence. */
-  private triedSockets = 0
+  /** Another socket was changed to during the present silence. */
+  private isLooking = false
   private readonly streams = new Set<Stream>()
 
   /** @internal Connections come from `Endpoint.connect` and `Endpoint.onConnection`. */
@@ -235,14 +242,16 @@ export class Connection {
 
   /**
    * @internal Probes are not answered: if the way is broken where nobody says so, another socket may
-   * lead around it. Each is tried once; then all wait, as with a single one.
+   * lead around it. They are tried in turn until one is heard through: the first may come back.
    */
   handleSilence(sockets: readonly number[]): void {
+    const { probesUnanswered, probeTimeoutMicros, rttSmoothedMicros } = this.figures()
     // A change forgets the round trip, so there is none until somebody answers.
-    if (this.figures().rttSmoothedMicros > 0) this.triedSockets = 0
-    if (this.triedSockets === 0) this.owner?.silent?.()
-    if (this.triedSockets >= sockets.length - 1) return
-    this.triedSockets += 1
+    if (rttSmoothedMicros > 0) this.isLooking = false
+    if (!this.isLooking && probesUnanswered === 2) this.owner?.silent?.()
+    // A program that is busy for a moment is no broken way.
+    if (sockets.length < 2 || probeTimeoutMicros < PATIENCE_MICROS) return
+    this.isLooking = true
     const at = sockets.indexOf(this.remoteAddress.socketIndex)
     this.moveTo(sockets[(at + 1) % sockets.length] as number)
   }

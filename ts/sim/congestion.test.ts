@@ -5,6 +5,7 @@
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import { Bulk } from './bulk.ts'
+import { KernelBbr } from './testing/kernel-bbr.ts'
 
 const IS_LONG = process.env['PUNCHLINE_LONG'] === '1'
 const SEEDS = IS_LONG ? [1, 2, 3, 4, 5] : [1]
@@ -74,6 +75,31 @@ for (const congestion of ['bbr', 'cubic'] as const) {
     }
   })
 }
+
+test('next to a flow of the kernel’s BBR each has a quarter of the link at least', () => {
+  const rate = 50e6
+  const rttMicros = 50_000
+  for (const seed of SEEDS) {
+    // Both begin at once, or the rival comes to a link that ours has filled.
+    for (const rivalFrom of [0, 8]) {
+      const queueBytes = (rate * rttMicros) / 8e6
+      const link = { rateBitsPerSecond: rate, delayMicros: rttMicros / 2, queueBytes }
+      const bulk = new Bulk({ seed, link, endpoint: { packetBytesMax: 1_200 } })
+      bulk.runUntil(rivalFrom)
+      // Any phase but the second.
+      const rival = new KernelBbr(...bulk.hosts, 2 + (seed % 6))
+      bulk.runUntil(rivalFrom + 5)
+      const [ours, theirs] = [bulk.receivedBytes, rival.receivedBytes]
+      bulk.runUntil(rivalFrom + 25)
+      const taken = bulk.receivedBytes - ours
+      const all = taken + rival.receivedBytes - theirs
+      const message = `seed ${seed}, rival from ${rivalFrom} s: ${taken} of ${all} bytes`
+      assert.ok(all * 8 >= 0.93 * rate * 20, message)
+      assert.ok(taken >= 0.25 * all && taken <= 0.75 * all, message)
+      bulk.close()
+    }
+  }
+})
 
 test('packets that overtake each other are not taken for lost', () => {
   for (const [what, disturbance] of [

@@ -4,7 +4,7 @@
  * Random loss does not slow it down, and it keeps no queue that it has not measured.
  *
  * The states of Cardwell et al., "BBR: Congestion-Based Congestion Control" (2016), and the smaller
- * window of its second version while many packets are lost.
+ * window of its second version while many packets are lost, unless others keep the queue full.
  */
 import {
   SAMPLE_ACKED,
@@ -66,6 +66,10 @@ const PROBE_RTT_LEAST: i32 = PATH_MODEL + 112
 const WINDOW_BEFORE: i32 = PATH_MODEL + 120
 /** Bandwidth when the first phase began. */
 const PHASE_BANDWIDTH: i32 = PATH_MODEL + 128
+/** The least round trip of this cycle of phases, and of the two before. */
+const CYCLE_RTT: i32 = PATH_MODEL + 136
+const CYCLE_RTT_BEFORE: i32 = PATH_MODEL + 144
+const CYCLE_RTT_BEFORE_THAT: i32 = PATH_MODEL + 152
 /** Bytes lost since so many were delivered. */
 const LOSS_BYTES: i32 = PATH_MODEL + 88
 const LOSS_SINCE: i32 = PATH_MODEL + 96
@@ -95,6 +99,13 @@ const MIN_RTT_DOUBTFUL: f64 = 5000000.0
 /** Of the window: acknowledgements may come late and several at a time. */
 const GAIN_WINDOW: f64 = 2.0
 const GAIN_WINDOW_CAREFUL: f64 = 1.4
+/**
+ * While others keep a queue. Flows whose windows are a multiple of what they get keep the shares that
+ * they have, and the one with the smaller multiple loses. So wide, it is the rate that decides.
+ */
+const GAIN_WINDOW_CROWDED: f64 = 2.7
+/** They do when the round trip stays so many times the least, though ours sent less twice. */
+const RTT_CROWDED: f64 = 1.62
 /** On their way to the network, on top of what it holds. */
 const TRAINS: f64 = 3.0
 const GAIN_WINDOW_PROBE_RTT: f64 = 0.5
@@ -112,6 +123,7 @@ const CAREFUL_ROUNDS_MAX: i32 = 16
 
 export function bbrInit(path: ptr): void {
   wf64(path + MIN_RTT, Infinity)
+  wf64(path + CYCLE_RTT, Infinity)
 }
 
 /** Bytes per µs that the path carries, 0: not known. */
@@ -221,6 +233,7 @@ function hasQueue(path: ptr): bool {
 function measureRtt(path: ptr, now: f64): void {
   const latest: f64 = rf64(path + PATH_RTT_LATEST)
   const least: f64 = rf64(path + MIN_RTT)
+  wf64(path + CYCLE_RTT, minf(rf64(path + CYCLE_RTT), latest))
   const isOld: bool = now > rf64(path + MIN_RTT_AT) + MIN_RTT_LIFE
   if (latest < least) wf64(path + MIN_RTT, latest)
   // The last packet of a train waits for its fellows: that near, the least is proven again.
@@ -289,10 +302,26 @@ function nextPhase(path: ptr, now: f64): void {
   if (!isOver) return
   if (next === 0) {
     wf64(path + PHASE_BANDWIDTH, bbrBandwidth(path))
-    if (phase !== 0) forgetBandwidth(path)
+    if (phase !== 0) {
+      forgetBandwidth(path)
+      wf64(path + CYCLE_RTT_BEFORE_THAT, rf64(path + CYCLE_RTT_BEFORE))
+      wf64(path + CYCLE_RTT_BEFORE, rf64(path + CYCLE_RTT))
+      wf64(path + CYCLE_RTT, Infinity)
+    }
   }
   wf64(path + PHASE_AT, now)
   w32(path + PHASE, next)
+}
+
+/** Whether others keep a queue: our own would have gone when we sent less. */
+function isCrowded(path: ptr): bool {
+  const least: f64 = minf(rf64(path + CYCLE_RTT_BEFORE), rf64(path + CYCLE_RTT_BEFORE_THAT))
+  return least > rf64(path + MIN_RTT) * RTT_CROWDED
+}
+
+/** Whether much is lost, and less in flight would help. */
+function isCareful(path: ptr): bool {
+  return r32(path + CAREFUL_ROUNDS) > 0 && !isCrowded(path)
 }
 
 // ── What follows from the model ──────────────────────────────────────────────────────────────────
@@ -303,7 +332,7 @@ function gain(path: ptr): f64 {
   if (state === DRAIN) return GAIN_DRAIN
   if (state === PROBE_RTT) return 1.0
   const phase: i32 = r32(path + PHASE)
-  if (phase === 0) return r32(path + CAREFUL_ROUNDS) > 0 ? GAIN_MORE_CAREFUL : GAIN_MORE
+  if (phase === 0) return isCareful(path) ? GAIN_MORE_CAREFUL : GAIN_MORE
   return phase === 1 ? GAIN_LESS : 1.0
 }
 
@@ -314,7 +343,7 @@ function morePackets(path: ptr): f64 {
 function setRate(path: ptr): void {
   let rate: f64 = gain(path) * bbrBandwidth(path)
   const isMore: bool = r32(path + STATE) === PROBE_BANDWIDTH && r32(path + PHASE) === 0
-  if (isMore && r32(path + CAREFUL_ROUNDS) === 0) {
+  if (isMore && !isCareful(path)) {
     rate += morePackets(path) / maxf(rf64(path + MIN_RTT), 1.0)
   }
   if (r32(path + FLAT_ROUNDS) >= 0) {
@@ -329,13 +358,15 @@ function probeRttWindow(path: ptr): f64 {
   return maxf(pathBytes(path, GAIN_WINDOW_PROBE_RTT), fewPackets(path))
 }
 
+function windowBytes(path: ptr): f64 {
+  if (r32(path + FLAT_ROUNDS) < 0 && isCareful(path)) return pathBytes(path, GAIN_WINDOW_CAREFUL)
+  const gain: f64 = isCrowded(path) ? GAIN_WINDOW_CROWDED : GAIN_WINDOW
+  return pathBytes(path, gain) + trainBytes(path) * TRAINS
+}
+
 function setWindow(path: ptr): void {
   const isFound: bool = r32(path + FLAT_ROUNDS) < 0
-  const isCareful: bool = isFound && r32(path + CAREFUL_ROUNDS) > 0
-  const volume: f64 = isCareful
-    ? pathBytes(path, GAIN_WINDOW_CAREFUL)
-    : pathBytes(path, GAIN_WINDOW) + trainBytes(path) * TRAINS
-  const target: f64 = maxf(volume + morePackets(path), fewPackets(path))
+  const target: f64 = maxf(windowBytes(path) + morePackets(path), fewPackets(path))
   const window: f64 = rf64(path + PATH_WINDOW)
   let wider: f64 = window + rf64(path + SAMPLE_ACKED)
   // In STARTUP the target grows with what arrives: until it does, the window keeps what it has.

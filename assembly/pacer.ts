@@ -17,6 +17,8 @@ const TRAIN_MICROS: f64 = 1000.0
 const TRAIN_BYTES: f64 = 65536.0
 /** What a host may make up for that rings late; JavaScript timers often are by milliseconds. */
 const LATE_MICROS: f64 = 4000.0
+/** So much in any case: busy hosts ring by tens of milliseconds late, and slow flows would starve. */
+const LATE_BYTES: f64 = 16384.0
 /** Nearer peers answer sooner than a timer rings: their acknowledgements are the clock. */
 export const LOCAL_RTT: f64 = 2000.0
 
@@ -59,8 +61,9 @@ export function paceResumes(path: ptr, now: f64): void {
   if (r32(path + PATH_PACE_WAITS) === 0) return
   w32(path + PATH_PACE_WAITS, 0)
   if (rf64(path + PATH_PACE_NEXT) > now) return
-  const bytesMax: f64 = TRAIN_BYTES / rf64(path + PATH_PACING_RATE) - TRAIN_MICROS
-  beginTrain(path, maxf(minf(LATE_MICROS, bytesMax), TRAIN_MICROS), now)
+  const rate: f64 = rf64(path + PATH_PACING_RATE)
+  const late: f64 = minf(maxf(LATE_MICROS, LATE_BYTES / rate), TRAIN_BYTES / rate - TRAIN_MICROS)
+  beginTrain(path, maxf(late, TRAIN_MICROS), now)
 }
 
 /** When the next train may leave, Infinity when none waits. */

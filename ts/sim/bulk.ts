@@ -8,7 +8,7 @@ import {
   type EndpointOptions,
   type Stream,
 } from '../transport/index.ts'
-import type { HostOptions } from './host.ts'
+import type { Host, HostOptions } from './host.ts'
 import type { LinkParams } from './link.ts'
 import { type LinkPair, World } from './world.ts'
 
@@ -58,6 +58,8 @@ export class Bulk {
   readonly world: World
   readonly flows: Flow[] = []
   readonly pair: LinkPair
+  /** Who sends, and who receives: flows of another kind may join in. */
+  readonly hosts: readonly [Host, Host]
   readonly sender: Endpoint
   readonly receiver: Endpoint
   private readonly bySource = new Map<number, Flow>()
@@ -71,9 +73,10 @@ export class Bulk {
     const hosts = ['sender', 'receiver'].map((name, index) =>
       this.world.host(name, `192.0.2.${index + 1}`, options.host),
     )
-    const [from, to] = hosts as [(typeof hosts)[0], (typeof hosts)[0]]
+    const [from, to] = hosts as [Host, Host]
+    this.hosts = [from, to]
     this.pair = this.world.link(from, to, { ...USUAL, ...link }, { ...USUAL, ...back })
-    const makeEndpoint = (host: typeof from, port: number) => {
+    const makeEndpoint = (host: Host, port: number) => {
       const endpoint = new Endpoint({
         core: this.core,
         random: host.random,

@@ -6,6 +6,7 @@
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import { Bulk } from './bulk.ts'
+import { KernelBbr } from './testing/kernel-bbr.ts'
 
 const IS_LONG = process.env['PUNCHLINE_LONG'] === '1'
 const SEEDS = IS_LONG ? [1, 2, 3, 4, 5] : [1]
@@ -54,27 +55,54 @@ for (const congestion of ['bbr', 'cubic'] as const) {
   test(`equal flows of ${congestion} share a link equally after 30 s`, () => {
     const rate = 50e6
     const rttMicros = 50_000
+    const queueBytes = (rate * rttMicros) / 8e6
+    const link = { rateBitsPerSecond: rate, delayMicros: rttMicros / 2, queueBytes }
     for (const flowCount of [2, 4, 8]) {
-      for (const seed of SEEDS) {
-        const queueBytes = (rate * rttMicros) / 8e6
-        const link = { rateBitsPerSecond: rate, delayMicros: rttMicros / 2, queueBytes }
-        // The packet size of the goodput table.
-        const endpoint = { packetBytesMax: 1_200 }
-        const bulk = new Bulk({ seed, congestion, flowCount, link, endpoint })
-        bulk.runUntil(30)
-        const before = bulk.flows.map(({ receivedBytes }) => receivedBytes)
-        bulk.runUntil(50)
-        const bytes = bulk.flows.map((flow, index) => flow.receivedBytes - (before[index] ?? 0))
-        const sum = bytes.reduce((total, each) => total + each, 0)
-        const squares = bytes.reduce((total, each) => total + each * each, 0)
-        // Jain's index: 1 when all are equal, 1 / n when one has everything.
-        const fairness = (sum * sum) / squares / flowCount
-        assert.ok(fairness >= 0.95, `${flowCount} flows, seed ${seed}: ${fairness}, ${bytes}`)
-        bulk.close()
+      // The packet size of the goodput table, and what most links carry.
+      for (const packetBytesMax of IS_LONG || flowCount === 8 ? [1_200, 1_472] : [1_200]) {
+        for (const seed of SEEDS) {
+          const bulk = new Bulk({ seed, congestion, flowCount, link, endpoint: { packetBytesMax } })
+          bulk.runUntil(30)
+          const before = bulk.flows.map(({ receivedBytes }) => receivedBytes)
+          bulk.runUntil(50)
+          const bytes = bulk.flows.map((flow, index) => flow.receivedBytes - (before[index] ?? 0))
+          const sum = bytes.reduce((total, each) => total + each, 0)
+          const squares = bytes.reduce((total, each) => total + each * each, 0)
+          // Jain's index: 1 when all are equal, 1 / n when one has everything.
+          const fairness = (sum * sum) / squares / flowCount
+          const message = `${flowCount} flows, ${packetBytesMax} bytes, seed ${seed}: ${bytes}`
+          assert.ok(fairness >= 0.95, `${fairness} of ${message}`)
+          bulk.close()
+        }
       }
     }
   })
 }
+
+test('next to a flow of the kernel’s BBR each has a quarter of the link at least', () => {
+  const rate = 50e6
+  const rttMicros = 50_000
+  for (const seed of SEEDS) {
+    // Both begin at once, or the rival comes to a link that ours has filled.
+    for (const rivalFrom of [0, 8]) {
+      const queueBytes = (rate * rttMicros) / 8e6
+      const link = { rateBitsPerSecond: rate, delayMicros: rttMicros / 2, queueBytes }
+      const bulk = new Bulk({ seed, link, endpoint: { packetBytesMax: 1_200 } })
+      bulk.runUntil(rivalFrom)
+      // Any phase but the second.
+      const rival = new KernelBbr(...bulk.hosts, 2 + (seed % 6))
+      bulk.runUntil(rivalFrom + 5)
+      const [ours, theirs] = [bulk.receivedBytes, rival.receivedBytes]
+      bulk.runUntil(rivalFrom + 25)
+      const taken = bulk.receivedBytes - ours
+      const all = taken + rival.receivedBytes - theirs
+      const message = `seed ${seed}, rival from ${rivalFrom} s: ${taken} of ${all} bytes`
+      assert.ok(all * 8 >= 0.93 * rate * 20, message)
+      assert.ok(taken >= 0.25 * all && taken <= 0.75 * all, message)
+      bulk.close()
+    }
+  }
+})
 
 test('packets that overtake each other are not taken for lost', () => {
   for (const [what, disturbance] of [

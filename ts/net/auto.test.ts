@@ -93,8 +93,12 @@ test('after close both ways refuse and the number is free again', async () => {
 })
 
 test('a number that is taken in UDP only is refused as EADDRINUSE', async () => {
+  // The kernel knows which numbers are free in TCP, the carrier in memory does not.
+  const plain = builtin.createServer()
+  const port = await listen(plain as Server)
+  await close(plain as Server)
   const other = hello()
-  const port = await listen(other, { transport: 'udp' } as builtin.ListenOptions)
+  await listen(other, { port, transport: 'udp' } as builtin.ListenOptions)
   const server = hello()
   const error = await listen(server, { port }).catch((reason: NodeJS.ErrnoException) => reason)
   assert.instance(error, Error)
@@ -103,9 +107,8 @@ test('a number that is taken in UDP only is refused as EADDRINUSE', async () => 
   assert.is(message, `listen EADDRINUSE: address already in use 127.0.0.1:${port}`)
   assert.not(server.listening)
   // TCP was let go, too.
-  const plain = builtin.createServer()
-  await new Promise<void>((resolve) => plain.listen(port, '127.0.0.1', resolve))
-  await new Promise<void>((resolve) => plain.close(() => resolve()))
+  await listen(plain as Server, { port })
+  await close(plain as Server)
   await close(other)
 })
 

@@ -651,10 +651,13 @@ function describe(ep: ptr, from: ptr, length: i32, segment: i32, socket: i32, ad
   count(ep, COUNT_BYTES_SENT, f64(length))
 }
 
-/** Marks the last train if anything in it is to be acknowledged. */
-function markLast(ep: ptr, path: ptr, flightBefore: i32): void {
-  if (r32(path + PATH_IN_FLIGHT_COUNT) === flightBefore) return
-  ecnMark(path, TX_DESC + (r32(ep + EP_TRAIN_COUNT) - 1) * DESC_SIZE)
+/**
+ * Marks the last train, if anything in it is to be acknowledged: of one that only acknowledges, nobody
+ * would notice that it was swallowed. `flight`: packets in flight before it.
+ */
+function markLast(ep: ptr, path: ptr, flight: i32, now: f64): void {
+  if (r32(path + PATH_IN_FLIGHT_COUNT) === flight) return
+  ecnMark(path, TX_DESC + (r32(ep + EP_TRAIN_COUNT) - 1) * DESC_SIZE, flight, now)
 }
 
 function describePacket(ep: ptr, cn: ptr, path: ptr, size: i32, now: f64): void {
@@ -695,10 +698,10 @@ function buildTrain(ep: ptr, cn: ptr, path: ptr, now: f64): bool {
         r32(path + PATH_SOCKET),
         path + PATH_ADDRESS,
       )
-      markLast(ep, path, flight)
+      markLast(ep, path, flight, now)
       sentPackets(ep, cn, packets, p - start, now)
       describe(ep, p, size, 0, r32(path + PATH_SOCKET), path + PATH_ADDRESS)
-      markLast(ep, path, flight)
+      markLast(ep, path, flight, now)
       sentPackets(ep, cn, 1, size, now)
       return true
     }
@@ -716,7 +719,7 @@ function buildTrain(ep: ptr, cn: ptr, path: ptr, now: f64): bool {
     r32(path + PATH_SOCKET),
     path + PATH_ADDRESS,
   )
-  markLast(ep, path, flight)
+  markLast(ep, path, flight, now)
   sentPackets(ep, cn, packets, p - start, now)
   return true
 }
@@ -769,7 +772,7 @@ function serve(ep: ptr, cn: ptr, now: f64): bool {
   const probe: i32 = buildMtuProbe(cn, path, r32(ep + EP_TRAIN), now)
   if (probe > 0) {
     describePacket(ep, cn, path, probe, now)
-    markLast(ep, path, flight)
+    markLast(ep, path, flight, now)
     return true
   }
   if (buildTrain(ep, cn, path, now)) return true

@@ -112,9 +112,8 @@ export const PATH_ANSWER_SOCKET: i32 = 760
 export const PATH_ANSWER_ADDRESS: i32 = 764
 /** When more should have come, because the last packet was full; Infinity: it was not. */
 export const PATH_EXPECT_AT: i32 = 792
-/** Marks of congestion (ecn.ts): the state, marked packets lost, the first marked number … */
-export const PATH_ECN_STATE: i32 = 800
-export const PATH_ECN_LOST: i32 = 804
+/** Marks of congestion (ecn.ts): whether packets are marked, the first number that was … */
+export const PATH_ECN_IS_ON: i32 = 800
 export const PATH_ECN_SINCE: i32 = 808
 /** … how many of them were acknowledged, and seen marked; in all, before, and as congested … */
 export const PATH_ECN_ACKED: i32 = 816

@@ -26,7 +26,7 @@ import {
   probeTimeout,
   wantSend,
 } from './connection'
-import { ecnAckDone, ecnAcked, ecnLost, ecnProbe } from './ecn'
+import { ecnAckDone, ecnAcked } from './ecn'
 import { count, ENDPOINT, tell } from './endpoint'
 import {
   CONNECTION_SILENT,
@@ -279,7 +279,6 @@ function packetLost(cn: ptr, path: ptr, entry: ptr, number: f64, now: f64): void
   // RFC 9000 §14.4: a probe that does not arrive says nothing of congestion.
   if (r8(entry + SENT_IS_MTU_PROBE) !== 0) return
   mtuLost(path, number, r32(entry + SENT_BYTES))
-  ecnLost(path, number)
   count(r32(cn + ENDPOINT), COUNT_PACKETS_LOST, 1.0)
   addf64(cn + CN_COUNT_LOST, 1.0)
   resend(cn, entry)
@@ -355,7 +354,6 @@ export function detectLosses(cn: ptr, path: ptr, now: f64): void {
 /** Nothing was acknowledged for a probe timeout: two packets leave in spite of the window. */
 export function probe(cn: ptr, path: ptr, now: f64): void {
   add32(path + PATH_PROBE_COUNT, 1)
-  ecnProbe(path)
   w32(path + PATH_PROBES, 2)
   if (r32(path + PATH_PROBE_COUNT) >= 2) tell(cn, CONNECTION_SILENT)
   addf64(cn + CN_COUNT_PROBES, 1.0)

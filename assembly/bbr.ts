@@ -118,9 +118,6 @@ const PROBE_RTT_TIME: f64 = 200000.0
 /** More loss than this of so many packets is worth care for some rounds; much more ends STARTUP. */
 const LOSS_CAREFUL: f64 = 0.02
 const LOSS_STARTUP: f64 = 0.15
-/** Of more packets than that, more than this: STARTUP has filled the path, and ends at once. */
-const LOSS_OVERSHOT: f64 = 0.3
-const LOSS_OVERSHOT_PACKETS: f64 = 30.0
 const LOSS_PACKETS_MIN: f64 = 100.0
 const CAREFUL_ROUNDS_MAX: i32 = 16
 
@@ -147,12 +144,6 @@ function fewPackets(path: ptr): f64 {
 
 export function bbrLost(path: ptr, bytes: f64): void {
   addf64(path + LOSS_BYTES, bytes)
-  const lost: f64 = rf64(path + LOSS_BYTES)
-  if (r32(path + STATE) !== STARTUP) return
-  // At the end of the round a whole round trip more of it would have left.
-  if (lost < LOSS_OVERSHOT_PACKETS * f64(r32(path + PATH_PACKET_BYTES))) return
-  const sent: f64 = rf64(path + PATH_DELIVERED) - rf64(path + LOSS_SINCE) + lost
-  if (lost > sent * LOSS_OVERSHOT) w32(path + FLAT_ROUNDS, -1)
 }
 
 export function bbrCollapsed(path: ptr): void {

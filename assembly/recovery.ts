@@ -83,7 +83,21 @@ import {
   STATE_LOST,
   sentEntry,
 } from './path'
-import { add32, addf64, maxf, minf, type ptr, r8, r32, rf64, w8, w32, wf64 } from './prelude'
+import {
+  add32,
+  addf64,
+  div,
+  maxf,
+  maxi,
+  minf,
+  type ptr,
+  r8,
+  r32,
+  rf64,
+  w8,
+  w32,
+  wf64,
+} from './prelude'
 import {
   RANGE_END,
   RANGES_HEAD,
@@ -351,6 +365,26 @@ export function detectLosses(cn: ptr, path: ptr, now: f64): void {
   if (longest > probeTimeout(cn, path) * PERSISTENT_PROBES) congestionCollapsed(path)
 }
 
+/**
+ * How many of the packets in flight timeouts before this one were about: a receiver that is short of
+ * memory has no room for the oldest if what closes its gap was sent again in a later one.
+ */
+function notTheSame(path: ptr): i32 {
+  const before: i32 = (r32(path + PATH_PROBE_COUNT) - 1) * 2
+  const inFlight: i32 = maxi(r32(path + PATH_IN_FLIGHT_COUNT), 1)
+  return before - div(before, inFlight) * inFlight
+}
+
+/** What a packet in flight carried is due again; it stays in flight, unless its place is needed. */
+function probeFor(cn: ptr, path: ptr, entry: ptr, number: f64, isFull: bool, now: f64): void {
+  if (!isFull) {
+    resend(cn, entry)
+    return
+  }
+  packetLost(cn, path, entry, number, now)
+  if (r8(entry + SENT_IS_MTU_PROBE) !== 0) mtuProbeLost(path, r32(entry + SENT_BYTES), false)
+}
+
 /** Nothing was acknowledged for a probe timeout: two packets leave in spite of the window. */
 export function probe(cn: ptr, path: ptr, now: f64): void {
   add32(path + PATH_PROBE_COUNT, 1)
@@ -365,16 +399,16 @@ export function probe(cn: ptr, path: ptr, now: f64): void {
   advanceBase(path)
   const isFull: bool = !makeRoom(path)
   let number: f64 = rf64(path + PATH_BASE)
+  let skipped: i32 = isFull ? 0 : notTheSame(path)
   let packets: i32 = 0
   while (number < rf64(path + PATH_NEXT) && packets < 2) {
     const entry: ptr = sentEntry(path, number)
     if (r8(entry + SENT_STATE) === STATE_IN_FLIGHT) {
-      if (!isFull) resend(cn, entry)
+      if (skipped > 0) skipped -= 1
       else {
-        packetLost(cn, path, entry, number, now)
-        if (r8(entry + SENT_IS_MTU_PROBE) !== 0) mtuProbeLost(path, r32(entry + SENT_BYTES), false)
+        probeFor(cn, path, entry, number, isFull, now)
+        packets += 1
       }
-      packets += 1
     }
     number += 1.0
   }

@@ -115,6 +115,9 @@ function asMember(root, path, paths) {
       if (paths.includes(target)) return `load('${target}')`
       return `require('${relativeName(FOLDER, target)}')`
     })
+  // What the indents belonged to must not have been text.
+  const isOpen = (line) => line.split('`').length % 2 === 0
+  if (body.split('\n').some(isOpen)) throw new Error(`${path}: a template over several lines`)
   // The engine takes the parenthesis as the word that the function will be called at once.
   return `'${path}': (function (exports) {\n${body}\n}),\n`
 }

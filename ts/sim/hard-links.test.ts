@@ -116,8 +116,9 @@ const STALL_SECONDS = [1, 5, 20, 40, 1, 5]
 test('windows that close to nothing open again, whatever is lost meanwhile', () => {
   for (let seed = 1; seed <= (isLong ? 500 : 25); seed += 1) {
     const lossRate = (seed % 5) * 0.1
-    // Where two of five are lost each way, cubic hardly sends more than probes.
-    const bytesMin = lossRate > 0.3 ? 5_000 : 20_000
+    // Where two of five are lost each way, cubic hardly sends more than probes: the slowest round of
+    // 500 seeds had 14,155 bytes.
+    const bytesMin = lossRate > 0.3 ? 10_000 : 20_000
     const bulk = new Bulk({
       seed,
       link: { delayMicros: 30_000, rateBitsPerSecond: 20e6, lossRate },

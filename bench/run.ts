@@ -5,9 +5,8 @@
  *   SCENARIO            stream, datagrams, pingpong, connections           [stream]
  *   link [PROFILE …]    alone on an emulated link                          [every profile]
  *   share [PROFILE …]   on such a link with a flow of the kernel's TCP     [wan50]
- *   --parties LIST      names (net, tls, dgram, punchline, punchline@TIER,
- *                       punchline-plain, punchline+spin, punchline+own,
- *                       punchline+ports, raw@TIER), or
+ *   --parties LIST      names: net, tls, dgram, raw@TIER, punchline[-plain][@TIER] and
+ *                       any of +spin, +1472, +own, +ports (lib/parties.ts); or
  *                       paths of modules that export a party by default    [the first four]
  *                       and for links bbr, cubic: the kernel's TCP         [both and ours]
  *   --rounds N          how often each party is measured                   [5]
@@ -26,7 +25,7 @@ import { pathToFileURL } from 'node:url'
 import { parseArgs } from 'node:util'
 import { type ComparisonOrder, compare, type Row } from './lib/comparison.ts'
 import { readEnvironment } from './lib/environment.ts'
-import { DEFAULT_PARTIES, PARTIES } from './lib/parties.ts'
+import { DEFAULT_PARTIES, knownParty, PARTY_NAMES } from './lib/parties.ts'
 import { DEFAULT_WORKLOAD, SCENARIO_NAMES, type ScenarioName } from './lib/party.ts'
 import { describeEnvironment, describeOrder, renderRows } from './lib/report.ts'
 import { VethPair } from './lib/veth.ts'
@@ -159,9 +158,9 @@ function isKernel(name: string): boolean {
 }
 
 function readParty(name: string): string {
-  if (PARTIES.has(name)) return name
+  if (knownParty(name) !== undefined) return name
   if (/[./]/.test(name)) return pathToFileURL(resolve(name)).href
-  throw new Error(`no party "${name}": there are ${[...PARTIES.keys()].join(', ')}`)
+  throw new Error(`no party "${name}": there are ${PARTY_NAMES.join(', ')}`)
 }
 
 function readInteger(name: string, text: string, { least, most }: { least: number; most: number }) {

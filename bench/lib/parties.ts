@@ -2,20 +2,22 @@ import { dgramParty } from './dgram-party.ts'
 import type { Party } from './party.ts'
 import { netParty, punchlineParty, tlsParty } from './socket-parties.ts'
 
-/**
- * The parties known by name, in the order in which they are reported. Those with an `@` run on that
- * tier only; `+spin` looks for datagrams without the event loop; `-plain` is `security: 'none'`;
- * sockets share a connection, with `+own` only the UDP socket, with `+ports` nothing.
- */
-export const PARTIES: ReadonlyMap<string, Party> = new Map([
+/** The parties that have one name, in the order in which they are reported. */
+const PARTIES: ReadonlyMap<string, Party> = new Map([
   ['net', netParty],
   ['tls', tlsParty],
   ['dgram', dgramParty],
   ['raw@uring', rawParty('uring')],
   ['raw@mmsg', rawParty('mmsg')],
-  ...punchlineParties('punchline', 'noise'),
-  ...punchlineParties('punchline-plain', 'none'),
 ])
+
+/**
+ * Ours: `-plain` is `security: 'none'`, `@` chooses the tier, `+spin` looks for datagrams without
+ * the event loop, `+1472` keeps to packets of Ethernet's size; sockets share a connection, with
+ * `+own` only the UDP socket, with `+ports` nothing.
+ */
+const OURS =
+  /^punchline(?<plain>-plain)?(?:@(?<tier>uring|mmsg|dgram))?(?<others>(?:\+(?:spin|1472|own|ports))*)$/
 
 /** Imported when it is wanted: it brings the project's sources along. */
 function rawParty(backend: 'uring' | 'mmsg'): Party {
@@ -24,26 +26,35 @@ function rawParty(backend: 'uring' | 'mmsg'): Party {
   }
 }
 
-function punchlineParties(name: string, security: 'noise' | 'none'): (readonly [string, Party])[] {
-  const tiers = ['uring', 'mmsg', 'dgram'].map(
-    (tier) => [`${name}@${tier}`, punchlineParty(security, { PUNCHLINE_BACKEND: tier })] as const,
-  )
-  const spinning = punchlineParty(security, { PUNCHLINE_BUSY_POLL_MS: '1' })
-  return [
-    [name, punchlineParty(security)],
-    ...tiers,
-    [`${name}+spin`, spinning],
-    [`${name}+own`, punchlineParty(security, {}, 'port')],
-    [`${name}+ports`, punchlineParty(security, {}, 'nothing')],
-  ]
+function punchlineNamed({ plain, tier, others = '' }: Record<string, string | undefined>): Party {
+  const chosen = new Set(others.split('+'))
+  const settings = {
+    ...(tier !== undefined && { PUNCHLINE_BACKEND: tier }),
+    ...(chosen.has('spin') && { PUNCHLINE_BUSY_POLL_MS: '1' }),
+  }
+  return punchlineParty({
+    security: plain === undefined ? 'noise' : 'none',
+    settings,
+    endpoint: chosen.has('1472') ? { packetBytesMax: 1_472 } : {},
+    sharing: chosen.has('ports') ? 'nothing' : chosen.has('own') ? 'port' : 'connection',
+  })
 }
 
 /** Who takes part unless somebody else is asked for. */
 export const DEFAULT_PARTIES = ['net', 'tls', 'dgram', 'punchline', 'punchline-plain']
 
+/** The party of that name; undefined when there is none. */
+export function knownParty(name: string): Party | undefined {
+  const { groups } = OURS.exec(name) ?? {}
+  return groups === undefined ? PARTIES.get(name) : punchlineNamed(groups)
+}
+
+/** The names to choose from, as they are told to who gives another one. */
+export const PARTY_NAMES = [...PARTIES.keys(), 'punchline[-plain][@TIER][+spin|+1472|+own|+ports]']
+
 /** Finds a party by name, or imports it from the URL of a module that exports it by default. */
 export async function findParty(name: string): Promise<Party> {
-  const known = PARTIES.get(name)
+  const known = knownParty(name)
   if (known !== undefined) return known
   const module: { default: Party } = await import(name)
   return module.default

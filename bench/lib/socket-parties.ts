@@ -46,6 +46,7 @@ export const tlsParty: Party = socketParty(async () => ({
 
 /** The part of `punchline/net` used here; its declarations exist only once it is built. */
 interface PunchlineNet {
+  configure(options: object): void
   createServer(options: object, onSocket: (socket: net.Socket) => void): net.Server
   connect(options: object): PunchlineSocket
 }
@@ -65,22 +66,30 @@ type PunchlineSocket = net.Socket & {
  */
 export type Sharing = 'connection' | 'port' | 'nothing'
 
-/** Punchline's own transport, as this checkout builds it, with settings of its environment. */
-export const punchlineParty = (
-  security: 'noise' | 'none',
-  settings: Readonly<Record<string, string>> = {},
-  sharing: Sharing = 'connection',
-): Party => socketParty(() => loadPunchline(security, settings, sharing))
+export interface PunchlineChoice {
+  readonly security: 'noise' | 'none'
+  /** Of the environment. */
+  readonly settings: Readonly<Record<string, string>>
+  /** Of `configure`. */
+  readonly endpoint: { readonly packetBytesMax?: number }
+  readonly sharing: Sharing
+}
 
-async function loadPunchline(
-  security: 'noise' | 'none',
-  settings: Readonly<Record<string, string>>,
-  sharing: Sharing,
-): Promise<SocketLibrary> {
+/** Punchline's own transport, as this checkout builds it. */
+export const punchlineParty = (choice: PunchlineChoice): Party =>
+  socketParty(() => loadPunchline(choice))
+
+async function loadPunchline({
+  security,
+  settings,
+  endpoint,
+  sharing,
+}: PunchlineChoice): Promise<SocketLibrary> {
   Object.assign(process.env, settings)
   // Not a literal: the types of the build would be needed to check it.
   const specifier: string = 'punchline/net'
   const punchline: PunchlineNet = await import(specifier)
+  punchline.configure({ endpoint })
   const choice = { transport: 'udp', security, noDelay: true }
   const own = {
     connection: () => ({}),

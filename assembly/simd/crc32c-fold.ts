@@ -72,3 +72,63 @@ export function crc32cFold(state: i32, p: i32, length: i32, nibbles: i32, scratc
 function image(lowTable: v128, highTable: v128, low: v128, high: v128): v128 {
   return v128.xor(i8x16.swizzle(lowTable, low), i8x16.swizzle(highTable, high))
 }
+
+// ── Long messages ────────────────────────────────────────────────────────────────────────────────
+// The polynomial divides x^(8·680) + x^(8·122) + x^(8·80) + x^(8·19) + x^(8·3) + 1, so a byte may also
+// be replaced by itself at five places further on, without any look-up (the way of Russell's
+// "Chorba", arXiv 2412.16398). No place is nearer than 512 bytes: what is read there has left the
+// processor's store queue.
+
+/** How far a byte goes at most: vectors of 16 bytes that cover 680. */
+const REACH: i32 = 688
+const BLOCK: i32 = 8_192
+/** Where the nearest places of a vector end, after the last one that was moved: what is read there. */
+const BEYOND: i32 = 144
+
+/** Shorter ones win nothing. */
+export const SPARSE_SIZE_MIN: i32 = 1_440
+/** What `crc32cSparse` leaves in its memory. */
+export const SPARSE_REST: i32 = REACH + BLOCK + BEYOND
+export const SPARSE_REST_SIZE: i32 = REACH
+/** Bytes of memory it works with. */
+export const SPARSE_WORK_SIZE: i32 = SPARSE_REST + SPARSE_REST_SIZE
+
+/**
+ * Moves all but the last bytes on and answers how many it consumed: fewer than 16 are left. At
+ * `work + SPARSE_REST` it leaves SPARSE_REST_SIZE bytes with the CRC of those from state 0.
+ */
+export function crc32cSparse(state: i32, p: i32, length: i32, work: i32): i32 {
+  // At `work` lies what was moved last, behind it the block that is being moved.
+  memory.fill(work, 0, REACH)
+  const front: i32 = (length - REACH) & -16
+  let at: i32 = p
+  let left: i32 = front
+  let size: i32 = left < BLOCK ? left : BLOCK
+  // The state goes into the first four bytes; nothing was moved there.
+  v128.store(work, v128.xor(v128.load(at), i32x4.replace_lane(i32x4.splat(0), 0, state)), REACH)
+  moveOn(work + 16, work + 16 + REACH, at + 16, size - 16)
+  while (left > size) {
+    memory.copy(work, work + size, REACH)
+    at = at + size
+    left = left - size
+    size = left < BLOCK ? left : BLOCK
+    moveOn(work, work + REACH, at, size)
+  }
+  // The rest of the message takes all in, and nothing of it is moved.
+  const zero: v128 = i32x4.splat(0)
+  const end: i32 = work + size + REACH
+  for (let i: i32 = 0; i < BEYOND; i = i + 16) v128.store(end + i, zero)
+  moveOn(work + size, work + SPARSE_REST, at + size, SPARSE_REST_SIZE)
+  return front + REACH
+}
+
+/** Vector by vector: adds to the message's what five of those moved before have for it. */
+function moveOn(moved: i32, to: i32, from: i32, size: i32): void {
+  for (let i: i32 = 0; i < size; i = i + 16) {
+    const there: i32 = moved + i
+    const a: v128 = v128.xor(v128.load(from + i), v128.load(there, REACH - 680))
+    const b: v128 = v128.xor(v128.load(there, REACH - 677), v128.load(there, REACH - 661))
+    const c: v128 = v128.xor(v128.load(there, REACH - 600), v128.load(there, REACH - 558))
+    v128.store(to + i, v128.xor(v128.xor(a, b), c))
+  }
+}

@@ -1,8 +1,9 @@
 /** Several builds of the core, given the same calls: what they answer and leave must be equal. */
+import { CRC_WORK, CRC_WORK_SIZE } from '../../assembly/crc32c.ts'
 import { type Core, type CoreExports, PARAMS } from '../core.ts'
 import { describeAddress } from './names.ts'
 
-/** Everything above is the same in all builds: not the control heap nor the checksum's scratch. */
+/** From here on all builds are the same but for CRC_WORK. Below: the control heap, the checksum's scratch. */
 const COMPARED_FROM = PARAMS
 
 /** A call that did not return: out of bounds, or an assertion. */
@@ -66,6 +67,7 @@ export class Lockstep {
 
   /** @throws Difference that names the first address that is not the same everywhere. */
   compareMemories(): void {
+    for (const { u8 } of this.cores) u8.fill(0, CRC_WORK, CRC_WORK + CRC_WORK_SIZE)
     const [first, ...others] = this.cores.map((core) => ({
       core,
       image: core.bytes.subarray(COMPARED_FROM),

@@ -42,4 +42,7 @@ export function* crc32cCases(): Generator<{ length: number; offset: number }> {
     state = (Math.imul(state, 1664525) + 1013904223) | 0
     yield { length: (state >>> 8) % 5001, offset: (state >>> 4) % 16 }
   }
+  // Around whole blocks of long messages.
+  for (let length = 8_860; length <= 8_900; length += 1) yield { length, offset: length % 16 }
+  for (const length of [17_071, 17_072, 25_300, 65_491]) yield { length, offset: length % 16 }
 }

@@ -5,7 +5,7 @@
  *   SCENARIO            stream, datagrams, pingpong, connections           [stream]
  *   link [PROFILE …]    alone on an emulated link                          [every profile]
  *   share [PROFILE …]   on such a link with a flow of the kernel's TCP     [wan50]
- *   --parties LIST      names: net, tls, dgram, raw@TIER, punchline[-plain][@TIER] and
+ *   --parties LIST      names: net, tls, dgram[-unconnected], raw@TIER, punchline[-plain][@TIER] and
  *                       any of +spin, +1472, +own, +ports (lib/parties.ts); or
  *                       paths of modules that export a party by default    [the first four]
  *                       and for links bbr, cubic: the kernel's TCP         [both and ours]

@@ -277,7 +277,10 @@ export class Core {
     words[desc + (DESC_LENGTH >> 2)] = bytes.length
     words[desc + (DESC_SEGMENT >> 2)] = 0
     words[desc + (DESC_SOCKET >> 2)] = socketIndex
-    words.set(address, desc + (DESC_ADDRESS >> 2))
+    // Not `set`: six words are not worth its start.
+    for (let word = 0; word < ADDRESS_WORDS; word++) {
+      words[desc + (DESC_ADDRESS >> 2) + word] = address[word] as number
+    }
     if (ecn !== 0) words[desc + (DESC_PORT >> 2)] = (address[PORT_WORD] as number) | (ecn << 16)
     this.received += 1
     this.receivedBytes = (at + bytes.length + 15) & ~15

@@ -65,13 +65,11 @@ const STALL_MS = 2_000
 
 export const dgramParty: Party = {
   load: async () => ({
-    stream: {
-      serve: (_workload, fail) => DatagramReceiver.open(BYTES_OF_STREAM, fail),
-      call: (address, _workload, fail) => DatagramSender.open(address, BYTES_OF_STREAM, fail),
-    },
+    stream: streamScenario(connectSocket),
     datagrams: {
       serve: (workload, fail) => DatagramReceiver.open(datagramsOf(workload), fail),
-      call: (address, workload, fail) => DatagramSender.open(address, datagramsOf(workload), fail),
+      call: async (address, workload, fail) =>
+        DatagramSender.open(address, datagramsOf(workload), fail, connectSocket),
     },
     pingpong: echoScenario((workload) => ({
       ...workload,
@@ -81,6 +79,27 @@ export const dgramParty: Party = {
     // A connection is a number in the datagram here: the floor for many peers on one socket.
     connections: echoScenario((workload) => workload),
   }),
+}
+
+/** The same for a sender that names its peer with each datagram, as one with several peers must. */
+export const unconnectedDgramParty: Party = {
+  load: async () => ({
+    stream: streamScenario(async (socket, { host, port }) => {
+      const { send } = socket
+      const sendTo = (bytes: Buffer) => Reflect.apply(send, socket, [bytes, port, host])
+      socket.send = sendTo as Socket['send']
+    }),
+  }),
+}
+
+/** Sees to it that `send(bytes)` leads to the peer. */
+type Aim = (socket: Socket, peer: { host: string; port: number }) => Promise<void>
+
+function streamScenario(aim: Aim): Scenario {
+  return {
+    serve: (_workload, fail) => DatagramReceiver.open(BYTES_OF_STREAM, fail),
+    call: (address, _workload, fail) => DatagramSender.open(address, BYTES_OF_STREAM, fail, aim),
+  }
 }
 
 /** How many datagrams fit into the receive buffer that was granted. */
@@ -235,9 +254,10 @@ class DatagramSender implements ClientRole {
     { host, port }: PeerAddress,
     measure: Measure,
     fail: Fail,
+    aim: Aim,
   ): Promise<DatagramSender> {
     const socket = await openSocket(fail)
-    await connectSocket(socket, { host, port })
+    await aim(socket, { host, port })
     const window = await converse(socket, control(TYPE_HELLO), TYPE_WELCOME)
     return new DatagramSender(socket, measure, window, fail)
   }

@@ -1,4 +1,4 @@
-import { dgramParty } from './dgram-party.ts'
+import { dgramParty, unconnectedDgramParty } from './dgram-party.ts'
 import type { Party } from './party.ts'
 import { netParty, punchlineParty, tlsParty } from './socket-parties.ts'
 
@@ -7,6 +7,7 @@ const PARTIES: ReadonlyMap<string, Party> = new Map([
   ['net', netParty],
   ['tls', tlsParty],
   ['dgram', dgramParty],
+  ['dgram-unconnected', unconnectedDgramParty],
   ['raw@uring', rawParty('uring')],
   ['raw@mmsg', rawParty('mmsg')],
 ])

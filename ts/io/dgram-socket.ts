@@ -12,6 +12,9 @@ import {
 /** After how long a full socket is looked at again. */
 const BLOCKED_MS = 1
 
+/** Trains whose views are kept, because making one costs as much as sending it: up to 300 KB. */
+const TRAINS_MAX = 64
+
 /**
  * `node:dgram` binds in a later turn because it looks names up; with a lookup that answers at once
  * it binds now, as a drop-in for `net.Server.listen` has to.
@@ -28,6 +31,8 @@ export class DgramSocket implements DatagramSocket {
   private readonly owner: DatagramSocketOwner
   /** The core's memory, whose parts are sent. */
   private readonly memory: Buffer
+  /** Parts of memory that were sent, by train. */
+  private readonly views = new Map<number, Buffer[]>()
   private sendCalls = 0
   private receiveCalls = 0
   private isClosed = false
@@ -67,9 +72,16 @@ export class DgramSocket implements DatagramSocket {
     })
     this.socket.on('error', (error) => owner.failed(error))
     this.sendTrain = (address, port, start, end, segment) => {
-      for (let at = start; at < end; at += segment) {
+      const views = this.viewsOf(start, segment)
+      for (let index = 0, at = start; at < end; at += segment, index += 1) {
         this.sendCalls += 1
-        this.socket.send(this.memory, at, Math.min(segment, end - at), port, address)
+        if (end - at < segment) {
+          this.socket.send(this.memory, at, end - at, port, address)
+          continue
+        }
+        const view = views[index] ?? this.memory.subarray(at, at + segment)
+        views[index] = view
+        this.socket.send(view, port, address)
       }
     }
   }
@@ -100,6 +112,17 @@ export class DgramSocket implements DatagramSocket {
     if (this.isClosed) return
     this.isClosed = true
     this.socket.close()
+  }
+
+  /** Of the datagrams of a train, as far as they were made: trains begin at the same few places. */
+  private viewsOf(start: number, segment: number): Buffer[] {
+    const key = start * 65_536 + segment
+    const known = this.views.get(key)
+    if (known !== undefined) return known
+    if (this.views.size === TRAINS_MAX) this.views.clear()
+    const views: Buffer[] = []
+    this.views.set(key, views)
+    return views
   }
 
   /** The system did not take everything at once: bytes are still being read from memory. */

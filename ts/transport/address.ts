@@ -106,6 +106,8 @@ export interface AddressBookOptions {
 export class AddressBook {
   private readonly byText: (Entry | undefined)[] = new Array(TABLE_SIZE)
   private readonly byWords: (Entry | undefined)[] = new Array(TABLE_SIZE)
+  /** Found by its text last: many datagrams in a row come from one peer. */
+  private last: Entry | undefined
   private readonly zones: ReadonlyMap<string, number>
   private readonly isMapped: boolean
 
@@ -116,9 +118,14 @@ export class AddressBook {
 
   /** Packs an address; undefined when `address` is no IP literal. The words are shared: read only. */
   pack(address: string, port: number): Int32Array | undefined {
+    const { last } = this
+    if (last !== undefined && last.port === port && last.address === address) return last.words
     const slot = hashText(address, port)
     const known = this.byText[slot]
-    if (known !== undefined && known.port === port && known.address === address) return known.words
+    if (known !== undefined && known.port === port && known.address === address) {
+      this.last = known
+      return known.words
+    }
     const [literal, zone] = address.split('%')
     const bytes = parseAddress(literal ?? '')
     if (bytes === undefined) return undefined

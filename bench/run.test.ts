@@ -128,7 +128,7 @@ test('explains options that it does not understand', async () => {
   const wrong: [args: string[], reason: string][] = [
     [['sprint'], 'no scenario "sprint": there are stream, datagrams, pingpong, connections, link'],
     [['link', 'moon'], 'no profile "moon": there are lan, broadband, wan50'],
-    [['--parties', 'net,pigeon'], 'no party "pigeon": there are net, tls, dgram, raw@uring'],
+    [['--parties', 'net,pigeon'], 'no party "pigeon": there are net, tls, dgram'],
     [['--rounds', '0'], '--rounds is an integer from 1 to 1000'],
     [['--seconds', 'x'], '--seconds is a number of seconds'],
     [['--connections', '100000'], '--connections is an integer from 1 to 10000'],

@@ -44,7 +44,7 @@ export function startProgram(
 ): Program {
   const path = fileURLToPath(new URL(name, import.meta.url))
   const child = spawn(process.execPath, [path, ...args], {
-    env: { ...withoutPunchline(process.env), ...environment },
+    env: { ...withoutChoices(process.env), ...environment },
     stdio: ['pipe', 'pipe', 'pipe'],
   })
   const output = { stdout: '', stderr: '' }
@@ -65,10 +65,15 @@ export function startProgram(
   return { child, output, ended }
 }
 
+/** Which addon and tier is tested is said by who runs the tests. */
+const KEPT = ['PUNCHLINE_NATIVE', 'PUNCHLINE_BACKEND']
+
 /** These tests choose the transport themselves. */
-function withoutPunchline(environment: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
+function withoutChoices(environment: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
   return Object.fromEntries(
-    Object.entries(environment).filter(([key]) => !key.startsWith('PUNCHLINE_')),
+    Object.entries(environment).filter(
+      ([key]) => !key.startsWith('PUNCHLINE_') || KEPT.includes(key),
+    ),
   )
 }
 

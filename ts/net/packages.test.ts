@@ -118,16 +118,15 @@ write(
   for (const [name, each] of Object.entries(users)) {
     const server = await each.listen()
     const { port } = server.address()
-    // Free on TCP means: it listens on UDP only.
-    const probe = net.createServer()
-    const isFree = await new Promise((resolve) => {
-      probe.on('error', () => resolve(false))
-      probe.listen({ port, host: '127.0.0.1', transport: 'tcp' }, () => resolve(true))
+    // Whoever can't be reached by TCP listens on UDP only.
+    const probe = net.connect({ port, host: '127.0.0.1', transport: 'tcp' })
+    const isTcp = await new Promise((resolve) => {
+      probe.on('error', () => resolve(false)).on('connect', () => resolve(true))
     })
-    if (isFree) probe.close()
+    probe.destroy()
     server.close()
     result[name] = [
-      isFree ? 'udp' : 'tcp',
+      isTcp ? 'tcp' : 'udp',
       await each.connect(ports.plain),
       await each.later(ports.plain),
       await each.secure(ports.tls),

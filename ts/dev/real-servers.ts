@@ -53,10 +53,16 @@ function onPath(command: string): string | undefined {
   return folders.map((folder) => join(folder, command)).find((path) => existsSync(path))
 }
 
+/** A library that is loaded into us for a test, such as a sanitizer's, is not for other programs. */
+function environment(): NodeJS.ProcessEnv {
+  const { LD_PRELOAD: _, ...others } = process.env
+  return others
+}
+
 function install(name: ServerName): void {
   if (process.getuid?.() !== 0 || onPath('apt-get') === undefined) return
   const options = { stdio: 'ignore', timeout: 120_000 } as const
-  const env = { ...process.env, DEBIAN_FRONTEND: 'noninteractive' }
+  const env = { ...environment(), DEBIAN_FRONTEND: 'noninteractive' }
   const command = ['install', '-y', '--no-install-recommends', PACKAGES[name]]
   if (spawnSync('apt-get', command, { ...options, env }).status === 0) return
   spawnSync('apt-get', ['update'], { ...options, env })
@@ -66,7 +72,10 @@ function install(name: ServerName): void {
 async function startRedis(command: string): Promise<RealServer | string> {
   const port = await freePort()
   const options = ['--port', String(port), '--bind', '127.0.0.1', '--save', '']
-  return whenListening(spawn(command, options, { stdio: 'ignore', cwd: tmpdir() }), port)
+  return whenListening(
+    spawn(command, options, { stdio: 'ignore', cwd: tmpdir(), env: environment() }),
+    port,
+  )
 }
 
 async function startPostgres({ server, initialize }: Commands): Promise<RealServer | string> {
@@ -75,7 +84,7 @@ async function startPostgres({ server, initialize }: Commands): Promise<RealServ
   // PostgreSQL refuses to serve as root.
   const user = process.getuid?.() === 0 ? userNamed('postgres') : undefined
   if (user !== undefined) chownSync(folder, user.uid, user.gid)
-  const options = { stdio: 'ignore', cwd: folder, ...user } as const
+  const options = { stdio: 'ignore', cwd: folder, env: environment(), ...user } as const
   const data = join(folder, 'data')
   const made = spawnSync(initialize, ['-D', data, '-A', 'trust', '-U', 'postgres', '-N'], options)
   if (made.status !== 0) {

@@ -14,11 +14,14 @@ const PARTIES: ReadonlyMap<string, Party> = new Map([
 
 /**
  * Ours: `-plain` is `security: 'none'`, `@` chooses the tier, `+spin` looks for datagrams without
- * the event loop, `+1472` keeps to packets of Ethernet's size; sockets share a connection, with
- * `+own` only the UDP socket, with `+ports` nothing.
+ * the event loop, `+1472` keeps to packets of Ethernet's size, `+wide` has memory for long fat
+ * paths; sockets share a connection, with `+own` only the UDP socket, with `+ports` nothing.
  */
 const OURS =
-  /^punchline(?<plain>-plain)?(?:@(?<tier>uring|mmsg|dgram))?(?<others>(?:\+(?:spin|1472|own|ports))*)$/
+  /^punchline(?<plain>-plain)?(?:@(?<tier>uring|mmsg|dgram))?(?<others>(?:\+(?:spin|1472|wide|own|ports))*)$/
+
+/** The kernel's TCP has as much on emulated links, and uses half of it for what is in flight. */
+const WIDE_BYTES = 128 * 1024 * 1024
 
 /** Imported when it is wanted: it brings the project's sources along. */
 function rawParty(backend: 'uring' | 'mmsg'): Party {
@@ -36,7 +39,10 @@ function punchlineNamed({ plain, tier, others = '' }: Record<string, string | un
   return punchlineParty({
     security: plain === undefined ? 'noise' : 'none',
     settings,
-    endpoint: chosen.has('1472') ? { packetBytesMax: 1_472 } : {},
+    endpoint: {
+      ...(chosen.has('1472') && { packetBytesMax: 1_472 }),
+      ...(chosen.has('wide') && { memoryBytes: WIDE_BYTES }),
+    },
     sharing: chosen.has('ports') ? 'nothing' : chosen.has('own') ? 'port' : 'connection',
   })
 }
@@ -51,7 +57,10 @@ export function knownParty(name: string): Party | undefined {
 }
 
 /** The names to choose from, as they are told to who gives another one. */
-export const PARTY_NAMES = [...PARTIES.keys(), 'punchline[-plain][@TIER][+spin|+1472|+own|+ports]']
+export const PARTY_NAMES = [
+  ...PARTIES.keys(),
+  'punchline[-plain][@TIER][+spin|+1472|+wide|+own|+ports]',
+]
 
 /** Finds a party by name, or imports it from the URL of a module that exports it by default. */
 export async function findParty(name: string): Promise<Party> {

@@ -71,7 +71,7 @@ export interface PunchlineChoice {
   /** Of the environment. */
   readonly settings: Readonly<Record<string, string>>
   /** Of `configure`. */
-  readonly endpoint: { readonly packetBytesMax?: number }
+  readonly endpoint: { readonly packetBytesMax?: number; readonly memoryBytes?: number }
   readonly sharing: Sharing
 }
 

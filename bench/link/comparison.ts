@@ -9,8 +9,12 @@ import { KERNEL_CONTROLLERS, type KernelController, missingForLink } from './emu
 import type { LinkProfile } from './profiles.ts'
 import { type LinkFlow, type LinkSample, measureLink } from './sample.ts'
 
-/** The kernel's TCP with either controller, and our transport. */
-export const LINK_PARTIES = [...KERNEL_CONTROLLERS, 'punchline', 'punchline@dgram'] as const
+/** The kernel's TCP with either controller, and our transport; all with room for a long fat path. */
+export const LINK_PARTIES = [
+  ...KERNEL_CONTROLLERS,
+  'punchline+wide',
+  'punchline@dgram+wide',
+] as const
 
 /** What the others' goodput is compared with, and drops in the queue. */
 const REFERENCE = 'bbr'

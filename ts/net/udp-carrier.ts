@@ -1,8 +1,10 @@
 /** The carrier of real sockets: the UDP transport over this process's UDP sockets. */
 import { networkInterfaces } from 'node:os'
+import { MEMORY_BYTES_DEFAULT, MEMORY_BYTES_MAX } from '../../bindings/core.ts'
 import { PunchlineError } from '../errors.ts'
 import { Loop, type UdpBinding } from '../io/index.ts'
-import type { EndpointCounters, SecurityInfo } from '../transport/index.ts'
+import type { EndpointCounters, EndpointOptionsGiven, SecurityInfo } from '../transport/index.ts'
+import { netRegistry } from './carrier.ts'
 import type {
   Carrier,
   DialTarget,
@@ -25,8 +27,15 @@ const LINGER_MS = 5_000
 /** Sums over all UDP sockets of the process, past and present. */
 export type CarrierTotals = EndpointCounters & { readonly faultsDropped: number }
 
+/** @internal What all endpoints of the process share: twice what one may hold, as far as that goes. */
+export function memoryForAll({ memoryBytes = 0 }: EndpointOptionsGiven): number {
+  // What is no number is found out, and told, when a socket is bound.
+  const wanted = Number.isInteger(memoryBytes) ? 2 * memoryBytes : 0
+  return Math.min(Math.max(wanted, MEMORY_BYTES_DEFAULT), MEMORY_BYTES_MAX)
+}
+
 export class UdpCarrier implements Carrier, MuxOwner {
-  private readonly loop = new Loop()
+  private readonly loop = new Loop({ memoryBytes: memoryForAll(netRegistry().endpoint) })
   private readonly muxes = new Set<UdpMux>()
   /** The default client endpoint of each address family. */
   private readonly clients = new Map<4 | 6, UdpMux>()

@@ -7,7 +7,9 @@ export type CongestionController = (typeof CONGESTION_CONTROLLERS)[number]
 export interface EndpointOptions {
   /**
    * Memory this endpoint may hold in the core, bytes, 64 KiB … 1 GiB; default 32 MiB. One connection
-   * may use half of it; a path of rate × round trip above a quarter of it is not filled.
+   * may use half of it; a path of rate × round trip above an eighth of it is not filled by one stream.
+   * All endpoints of a process together have twice what was set when its first UDP socket was bound,
+   * at least 64 MiB; the system gives memory as it is used.
    */
   readonly memoryBytes: number
   /** Connections at a time, 1 … 1,000,000; default 10,000. About 3 KiB each when idle. */

@@ -19,8 +19,14 @@ export interface Random {
   u32(): number
   /** Fills all of `bytes`. */
   fill(bytes: Uint8Array): void
-  /** Draws a private X25519 key whose bytes the program never sees; chance without it draws bytes. */
-  x25519Key?(): KeyObject
+  /** Draws an X25519 key whose private bytes the program never sees; chance without it draws bytes. */
+  x25519KeyPair?(): KeyPair
+}
+
+/** The private half stays inside `node:crypto`; the public one is the bytes that travel. */
+export interface KeyPair {
+  readonly privateKey: KeyObject
+  readonly publicKey: Uint8Array
 }
 
 /** Where a datagram came from or goes to. */

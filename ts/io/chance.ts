@@ -1,5 +1,5 @@
-import { generateKeyPairSync, randomFillSync } from 'node:crypto'
-import type { Random } from '../machine.ts'
+import { generateKeyPairSync, type KeyObject, randomFillSync } from 'node:crypto'
+import type { KeyPair, Random } from '../machine.ts'
 
 const POOL_WORDS = 1024
 
@@ -22,6 +22,22 @@ export function systemRandom(): Random {
     fill(bytes) {
       randomFillSync(bytes)
     },
-    x25519Key: () => generateKeyPairSync('x25519').privateKey,
+    x25519KeyPair: drawKeyPair,
   }
 }
+
+/**
+ * The public half is asked for with the key. `export` afterwards would hold the key's lock while it
+ * makes strings; a garbage collection then may find what made the key, which ends by taking the same
+ * lock: the process stands still for good, on Node 20 once in some thousand keys.
+ */
+function drawKeyPair(): KeyPair {
+  const { privateKey, publicKey } = generate('x25519', { publicKeyEncoding: { format: 'jwk' } })
+  return { privateKey, publicKey: Uint8Array.from(Buffer.from(publicKey.x, 'base64url')) }
+}
+
+/** As it is documented; its types do not know that one half alone may be encoded, or as JWK. */
+const generate = generateKeyPairSync as unknown as (
+  type: 'x25519',
+  options: { readonly publicKeyEncoding: { readonly format: 'jwk' } },
+) => { readonly privateKey: KeyObject; readonly publicKey: { readonly x: string } }

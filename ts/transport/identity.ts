@@ -17,8 +17,8 @@ import {
 } from 'node:crypto'
 import { inspect } from 'node:util'
 import { TransportError } from '../errors.ts'
-import type { Random } from '../machine.ts'
-import { type KeyPair, X25519_KEY_SIZE, x25519KeyPair } from './key-agreement.ts'
+import type { KeyPair, Random } from '../machine.ts'
+import { X25519_KEY_SIZE, x25519KeyPair } from './key-agreement.ts'
 
 export const NODE_ID_SIZE = 32
 const ED25519_KEY_SIZE = 32

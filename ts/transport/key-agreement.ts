@@ -1,16 +1,11 @@
 /** X25519 (RFC 7748) on `node:crypto`, with keys as the 32 bytes that travel. */
 import { createPrivateKey, createPublicKey, diffieHellman, type KeyObject } from 'node:crypto'
+import type { KeyPair } from '../machine.ts'
 
 export const X25519_KEY_SIZE = 32
 
 /** RFC 8410 §7: everything in front of the 32 bytes of a private key in DER. */
 const PRIVATE_PREFIX = Buffer.from('302e020100300506032b656e04220420', 'hex')
-
-/** A key pair; the private half stays inside `node:crypto`. */
-export interface KeyPair {
-  readonly privateKey: KeyObject
-  readonly publicKey: Uint8Array
-}
 
 /** Makes the key pair of 32 private bytes. They remain the caller's, to be wiped. */
 export function x25519KeyPair(privateBytes: Uint8Array): KeyPair {
@@ -18,11 +13,6 @@ export function x25519KeyPair(privateBytes: Uint8Array): KeyPair {
   const der = Buffer.concat([PRIVATE_PREFIX, privateBytes])
   const privateKey = createPrivateKey({ key: der, format: 'der', type: 'pkcs8' })
   der.fill(0)
-  return keyPairOf(privateKey)
-}
-
-/** Adds the public half. */
-export function keyPairOf(privateKey: KeyObject): KeyPair {
   const { x = '' } = createPublicKey(privateKey).export({ format: 'jwk' })
   return { privateKey, publicKey: Uint8Array.from(Buffer.from(x, 'base64url')) }
 }

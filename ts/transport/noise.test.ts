@@ -4,9 +4,9 @@ import * as assert from 'uvu/assert'
 import { NOISE_VECTORS } from '../dev/noise-vectors.ts'
 import { hex } from '../dev/rfc8439.ts'
 import { TransportError } from '../errors.ts'
-import type { Random } from '../machine.ts'
+import type { KeyPair, Random } from '../machine.ts'
 import { SeededRandom } from '../sim/random.ts'
-import { type KeyPair, x25519KeyPair } from './key-agreement.ts'
+import { x25519KeyPair } from './key-agreement.ts'
 import { NOISE_MESSAGE_SIZE_MAX, NoiseHandshake, type NoisePattern } from './noise.ts'
 
 /** "Chance" that gives the ephemeral key of a vector. */

@@ -6,8 +6,8 @@
  */
 import { createCipheriv, createDecipheriv, createHash, hkdfSync } from 'node:crypto'
 import { TransportError } from '../errors.ts'
-import type { Random } from '../machine.ts'
-import { type KeyPair, keyPairOf, X25519_KEY_SIZE, x25519, x25519KeyPair } from './key-agreement.ts'
+import type { KeyPair, Random } from '../machine.ts'
+import { X25519_KEY_SIZE, x25519, x25519KeyPair } from './key-agreement.ts'
 
 const HASH_SIZE = 32
 const KEY_SIZE = 32
@@ -215,8 +215,8 @@ export class NoiseHandshake {
   }
 
   private drawEphemeral(): KeyPair {
-    const key = this.random.x25519Key?.()
-    if (key) return keyPairOf(key)
+    const drawn = this.random.x25519KeyPair?.()
+    if (drawn) return drawn
     const bytes = new Uint8Array(X25519_KEY_SIZE)
     this.random.fill(bytes)
     const pair = x25519KeyPair(bytes)

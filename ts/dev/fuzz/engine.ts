@@ -67,15 +67,17 @@ export function fuzz(target: FuzzTarget, options: FuzzOptions): FuzzReport {
   let slowestMs = 0
   const execute = (input: Uint8Array) => {
     const beganAt = options.isTimed ? performance.now() : 0
+    let tookMs = 0
     try {
       target.run(input)
+      if (!options.isTimed) return
+      tookMs = (performance.now() - beganAt) / (target.parts?.(input) ?? 1)
+      // What else the machine does must not count; running an input again changes what comes after
+      // it, and can be what brings a defect to light.
+      if (tookMs > HANG_MS) tookMs = quickestMs(target, input)
     } catch (error) {
       throw new FuzzFailure(target, input, error)
     }
-    if (!options.isTimed) return
-    let tookMs = (performance.now() - beganAt) / (target.parts?.(input) ?? 1)
-    // What else the machine does must not count; running an input again changes what comes after it.
-    if (tookMs > HANG_MS) tookMs = quickestMs(target, input)
     if (tookMs > HANG_MS) throw new FuzzFailure(target, input, `took ${tookMs} ms`)
     slowestMs = Math.max(slowestMs, tookMs)
   }

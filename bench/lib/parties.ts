@@ -20,7 +20,7 @@ const PARTIES: ReadonlyMap<string, Party> = new Map([
 const OURS =
   /^punchline(?<plain>-plain)?(?:@(?<tier>uring|mmsg|dgram))?(?<others>(?:\+(?:spin|1472|wide|own|ports))*)$/
 
-/** The kernel's TCP has as much on emulated links, and uses half of it for what is in flight. */
+/** The kernel's TCP has 64 MiB each way on emulated links. */
 const WIDE_BYTES = 128 * 1024 * 1024
 
 /** Imported when it is wanted: it brings the project's sources along. */

@@ -12,7 +12,7 @@ import {
 /** After how long a full socket is looked at again. */
 const BLOCKED_MS = 1
 
-/** Trains whose views are kept, because making one costs as much as sending it: up to 300 KB. */
+/** Trains whose views are kept: a new typed array for each datagram shows in the profile. */
 const TRAINS_MAX = 64
 
 /**

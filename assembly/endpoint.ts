@@ -73,6 +73,8 @@ export const EP_LISTENING: i32 = 1
 export const EP_OFFLOADED: i32 = 2
 /** Its sockets send marks of congestion, and see them. */
 export const EP_MARKS: i32 = 4
+/** What is received stays where it is until `settle`. */
+export const EP_LENDS: i32 = 8
 /** Objects with pending events: head and tail. */
 const EP_PENDING: i32 = 20
 /** Connections that may have something to send: head and tail. */

@@ -1,3 +1,4 @@
+import { settleBorrowed } from './borrowed'
 import { endpointFlush } from './builder'
 import { congestionWindow } from './congestion'
 import {
@@ -238,7 +239,7 @@ function setFlag(ep: ptr, flag: i32, isSet: i32): void {
  */
 export function ingest(ep: ptr, now: f64, count: i32): i32 {
   if (!isA(ep, TAG_ENDPOINT)) return 0
-  ingestStart(ep, count)
+  ingestStart(ep, count, false)
   return ingestRun(ep, now)
 }
 /** Goes on; gives how many descriptors were taken in all. */
@@ -250,8 +251,13 @@ export function ingestMore(ep: ptr, now: f64): i32 {
 // written) and `ingestApply` (they were done) in turns until `ingestJobs` gives 0; then, if fewer
 // than all descriptors are taken (`ingestTaken`), see to the events and go on with `ingestJobs`.
 
-export function ingestBegin(ep: ptr, count: i32): void {
-  if (isA(ep, TAG_ENDPOINT)) ingestStart(ep, count)
+/** `lends`: what descriptors point to will not change before `settle`, so large pieces stay there. */
+export function ingestBegin(ep: ptr, count: i32, lends: i32): void {
+  if (isA(ep, TAG_ENDPOINT)) ingestStart(ep, count, lends !== 0)
+}
+/** Copies what was left in the receive arena and not read: it may be written to again. */
+export function settle(): void {
+  settleBorrowed()
 }
 export function ingestJobs(ep: ptr, now: f64): i32 {
   return isA(ep, TAG_ENDPOINT) ? ingestPrepare(ep, now) : 0
@@ -617,7 +623,10 @@ export function streamPriority(st: ptr, priority: i32): void {
 export function streamReadable(st: ptr): f64 {
   return isA(st, TAG_STREAM) ? readable(st) : 0.0
 }
-/** Size of the next piece to read, at PARAMS[0]; 0: nothing is there. */
+/**
+ * Size of the next piece to read, at PARAMS[0]; 0: nothing is there. PARAMS[1]: 1 when it lies in the
+ * receive arena, where it is in one piece only until `settle`.
+ */
 export function streamPeek(st: ptr): i32 {
   return isA(st, TAG_STREAM) ? peek(st) : 0
 }

@@ -5,6 +5,7 @@
  * make this throw.
  */
 import { ackWanted } from './acknowledge'
+import { settleBorrowed } from './borrowed'
 import {
   CN_CONFIRMED,
   CN_COUNT_BYTES_RECEIVED,
@@ -32,11 +33,13 @@ import {
   count,
   EP_CIDS,
   EP_CONNECTIONS_FREED,
+  EP_FLAGS,
   EP_FROM,
   EP_INGEST_AT,
   EP_INGEST_COUNT,
   EP_INGEST_NEXT,
   EP_INGEST_WAITED,
+  EP_LENDS,
   EP_MESSAGES,
   EP_NOW,
   tell,
@@ -133,8 +136,13 @@ const JOB_DESCRIPTOR: i32 = 56
 
 // ── Descriptors ──────────────────────────────────────────────────────────────────────────────────
 
-/** Begins with the first `descriptors` receive descriptors. */
-export function ingestStart(ep: ptr, descriptors: i32): void {
+/**
+ * Begins with the first `descriptors` receive descriptors. `lends`: what they point to stays as it is
+ * until `settleBorrowed`.
+ */
+export function ingestStart(ep: ptr, descriptors: i32, lends: bool): void {
+  settleBorrowed()
+  w32(ep + EP_FLAGS, (r32(ep + EP_FLAGS) & ~EP_LENDS) | (lends ? EP_LENDS : 0))
   w32(ep + EP_INGEST_COUNT, mini(descriptors, DESC_COUNT))
   w32(ep + EP_INGEST_NEXT, 0)
   w32(ep + EP_INGEST_AT, 0)

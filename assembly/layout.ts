@@ -41,7 +41,10 @@ export const JOBS: i32 = 0x250000
 export const JOBS_MAX: i32 = 2048
 /** One verdict byte per job. */
 export const VERDICTS: i32 = 0x270000
-/** Page table, then pages. Between the verdicts and it the checksum works (crc32c.ts, CRC_WORK). */
+/** What streams have received and not copied yet (borrowed.ts). */
+export const BORROWED: i32 = 0x270800
+export const BORROWED_COUNT: i32 = 64
+/** Page table, then pages. Between these and it the checksum works (crc32c.ts, CRC_WORK). */
 export const PAGE_TABLE: i32 = 0x280000
 /** Smallest memory an instance works with, and the largest that fits 31-bit pointers: bytes. */
 export const MEMORY_BYTES_MIN: i32 = 0x400000

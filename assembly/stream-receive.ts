@@ -2,6 +2,14 @@
  * The receiving side of a stream: bytes from the peer until the host has taken them, and the credit
  * that this opens.
  */
+import {
+  borrow,
+  borrowedAfter,
+  borrowedExtent,
+  borrowedLocate,
+  borrowedOffset,
+  forgetBorrowed,
+} from './borrowed'
 import { bufferCopyIn, bufferEmpty, bufferExtent, bufferLocate, bufferRelease } from './buffer'
 import {
   addControl,
@@ -14,7 +22,7 @@ import {
   CN_WINDOW_AT,
   CONTROL_MAX_DATA,
 } from './connection'
-import { CODE, count, ENDPOINT, EP_NOW, tell } from './endpoint'
+import { CODE, count, ENDPOINT, EP_FLAGS, EP_LENDS, EP_NOW, tell } from './endpoint'
 import {
   CODE_ABORTED,
   CODE_FLOW_CONTROL,
@@ -82,11 +90,22 @@ export function streamEnded(st: ptr): bool {
   return rf64(st + ST_FINAL) >= 0.0 && rf64(st + ST_TAKEN) >= rf64(st + ST_FINAL)
 }
 
-/** The next bytes in one piece: gives how many, PARAMS[0] is where. */
+/**
+ * The next bytes in one piece: gives how many, PARAMS[0] is where, PARAMS[1] 1 when they lie in the
+ * receive arena.
+ */
 export function streamPeek(st: ptr): i32 {
-  const readable: f64 = streamReadable(st)
+  let readable: f64 = streamReadable(st)
   if (readable < 1.0) return 0
   const taken: f64 = rf64(st + ST_TAKEN)
+  const borrowed: ptr = borrowedAfter(st, taken)
+  const isBorrowed: bool = borrowed !== 0 && borrowedOffset(borrowed) <= taken
+  wf64(PARAMS + 8, isBorrowed ? 1.0 : 0.0)
+  if (isBorrowed) {
+    wf64(PARAMS, f64(borrowedLocate(borrowed, taken)))
+    return borrowedExtent(borrowed, taken)
+  }
+  if (borrowed !== 0) readable = borrowedOffset(borrowed) - taken
   wf64(PARAMS, f64(bufferLocate(st + ST_RECEIVE_BUFFER, taken)))
   return bufferExtent(st + ST_RECEIVE_BUFFER, taken, i32(minf(readable, 65536.0)))
 }
@@ -98,6 +117,7 @@ export function streamConsume(st: ptr, size: i32): void {
   const cn: ptr = r32(st + ST_CONNECTION)
   const taken: f64 = rf64(st + ST_TAKEN) + by
   wf64(st + ST_TAKEN, taken)
+  forgetBorrowed(st, taken)
   if (taken >= rf64(st + ST_HIGHEST)) {
     bufferEmpty(cn, st + ST_RECEIVE_BUFFER)
   }
@@ -197,6 +217,7 @@ export function discardReceived(st: ptr): void {
   wf64(st + ST_TAKEN, rf64(st + ST_HIGHEST))
   wf64(st + ST_CONTIGUOUS, rf64(st + ST_HIGHEST))
   rangesClear(cn, st + ST_RECEIVED_RANGES)
+  forgetBorrowed(st, Infinity)
   bufferEmpty(cn, st + ST_RECEIVE_BUFFER)
   if (left > 0.0) takeCredit(cn, left)
 }
@@ -261,7 +282,13 @@ function store(st: ptr, offset: f64, p: ptr, size: i32): bool {
   if (!isNext) {
     if (!maySpendOnGaps(cn) || r32(set + RANGES_COUNT) >= RANGES_MAX) return false
   }
-  if (!bufferCopyIn(cn, st + ST_RECEIVE_BUFFER, from, p + skip, size - skip)) return false
+  const lends: bool = isNext && (r32(r32(st + ENDPOINT) + EP_FLAGS) & EP_LENDS) !== 0
+  if (
+    !(lends && borrow(st, from, p + skip, size - skip)) &&
+    !bufferCopyIn(cn, st + ST_RECEIVE_BUFFER, from, p + skip, size - skip)
+  ) {
+    return false
+  }
   if (!isNext) return rangesAdd(cn, set, from, end)
   let reached: f64 = end
   while (r32(set + RANGES_HEAD) !== 0) {

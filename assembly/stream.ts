@@ -1,6 +1,7 @@
 /**
  * A stream: ordered bytes in both directions, with credit, half-close and reset. `net.Socket` is one.
  */
+import { forgetBorrowed } from './borrowed'
 import { BUFFER_SIZE, bufferEmpty } from './buffer'
 import {
   addControl,
@@ -99,7 +100,9 @@ export const ST_SAID_BLOCKED: i32 = 32768
 
 /** The connection is over: what arrived can still be read, nothing else happens any more. */
 export const ST_SEVERED: i32 = 65536
-/** Two bits above: in which row it waits for its turn. The rows before it come first. */
+/** Some of what it has received lies in the receive arena still (borrowed.ts). */
+export const ST_BORROWS: i32 = 524288
+/** Two bits below that: in which row it waits for its turn. The rows before it come first. */
 const ST_PRIORITY_SHIFT: i32 = 17
 const ROWS: i32 = 3
 const PRIORITY_NORMAL: i32 = 1
@@ -258,6 +261,7 @@ function destroy(st: ptr): void {
   rangesClear(cn, st + ST_LOST_RANGES)
   rangesClear(cn, st + ST_RECEIVED_RANGES)
   dropSendBuffer(st)
+  forgetBorrowed(st, Infinity)
   bufferEmpty(cn, st + ST_RECEIVE_BUFFER)
   tableRemove(ep, ep + EP_STREAMS, cn, r32(st + ST_NUMBER))
   const next: ptr = r32(st + ST_NEXT)

@@ -46,10 +46,11 @@ export interface CoreExports {
   endpointResetToken(endpoint: Handle, low: number, high: number): void
   ingest(endpoint: Handle, now: number, count: number): number
   ingestMore(endpoint: Handle, now: number): number
-  ingestBegin(endpoint: Handle, count: number): void
+  ingestBegin(endpoint: Handle, count: number, lends: number): void
   ingestJobs(endpoint: Handle, now: number): number
   ingestApply(endpoint: Handle, now: number): void
   ingestTaken(endpoint: Handle): number
+  settle(): void
   jobs(): number
   jobsFinish(): void
   flush(endpoint: Handle, now: number): number
@@ -269,6 +270,7 @@ export class Core {
     if (this.received === DESC_COUNT || at + bytes.length > this.receiveArenaBytes) {
       return false
     }
+    if (this.received === 0) this.exports.settle()
     const pointer = RX_ARENA + at
     this.u8.set(bytes, pointer)
     const desc = (RX_DESC + this.received * DESC_SIZE) >> 2
@@ -292,7 +294,10 @@ export class Core {
     this.receiveArenaBytes = bytes
   }
 
-  /** Forgets all receive descriptors: the arena is free again. */
+  /**
+   * Forgets all receive descriptors: the arena is free again. Streams may have left something there,
+   * which `receive` copies first.
+   */
   receivedDone(): void {
     this.received = 0
     this.receivedBytes = 0

@@ -48,7 +48,10 @@ export interface NativeRefusal {
 }
 
 export interface NativeSocketOwner {
-  /** The first `count` receive descriptors are for this socket, and valid during this call. */
+  /**
+   * The first `count` receive descriptors are for this socket, and valid during this call; what they
+   * point to stays as it is until `settle`.
+   */
   received(count: number): void
   /** What was set aside has left. */
   writable(): void
@@ -62,7 +65,7 @@ export interface NativeHubOwner {
   deadline(): void
   /** Receive descriptors that were filled by `Core.receive` must be taken now. */
   prepare(): void
-  /** What `settleLater` was called for. */
+  /** The program has done what it does about `received`, or about what `settleLater` was called in. */
   settle(): void
 }
 
@@ -184,8 +187,10 @@ export class NativeHub {
     else {
       const socket = this.sockets.get(id)
       if (socket === undefined) return
-      if (event === EVENT_RECEIVED) socket.owner.received(count)
-      else if (event === EVENT_WRITABLE) socket.owner.writable()
+      if (event === EVENT_RECEIVED) {
+        this.words[SETTLE_WORD] = 1
+        socket.owner.received(count)
+      } else if (event === EVENT_WRITABLE) socket.owner.writable()
       else if (event === EVENT_REFUSED) socket.owner.refused(this.readRefusals(count))
       else if (event === EVENT_FAILED) socket.owner.failed(count)
     }

@@ -148,7 +148,7 @@ const HANDLE_CALLS: readonly (readonly [name: string, numbers: number])[] = [
   ['endpointResetToken', 2],
   ['endpointOffload', 1],
   ['endpointMark', 1],
-  ['ingestBegin', 1],
+  ['ingestBegin', 2],
   ['ingestTaken', 0],
   ['streamOpen', 1],
   ['streamAccept', 0],
@@ -299,7 +299,7 @@ export class RandomCalls {
   /** As a host that does jobs itself. */
   private ingestInSteps(endpoint: Endpoint, count: number): void {
     const { handle } = endpoint
-    this.call('ingestBegin', handle, count)
+    this.call('ingestBegin', handle, count, this.random.below(2))
     while (this.number('ingestTaken', handle) < count) {
       while (this.number('ingestJobs', handle, this.now) > 0) {
         if (this.random.chance(0.05)) this.endConnection()
@@ -311,6 +311,7 @@ export class RandomCalls {
 
   /** Descriptors as a tier makes them: one per datagram, or one for a run of equal ones. */
   private layOut(datagrams: readonly Waiting[]): void {
+    this.call('settle')
     let at = RX_ARENA
     for (const [index, { bytes, fromPort }] of datagrams.entries()) {
       this.lockstep.write(bytes, at)

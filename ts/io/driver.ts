@@ -139,9 +139,9 @@ export class Driver implements DriverSocketOwner {
   }
 
   /** @internal Takes receive descriptors; the answer follows what the program makes of them. */
-  ingest(count: number): void {
+  ingest(count: number, lends: boolean): void {
     if (this.isClosed) return
-    this.endpoint.ingest(nowMicros(), count)
+    this.endpoint.ingest(nowMicros(), count, lends)
     this.loop.planFlush(this)
   }
 
@@ -256,7 +256,7 @@ export class Driver implements DriverSocketOwner {
 
   /** @internal */
   received(count: number): void {
-    this.ingest(count)
+    this.ingest(count, true)
   }
 
   /** @internal */

@@ -151,7 +151,11 @@ export class Loop {
     this.hub = new NativeHub(addon, this.core, {
       deadline: () => this.ring(),
       prepare: () => this.drain(),
-      settle: () => this.flushAll(),
+      settle: () => {
+        // The kernel writes to the arena next.
+        this.core.exports.settle()
+        this.flushAll()
+      },
     })
     this.hub.setBusyPoll(this.busyPollMs * 1000)
     if (this.choice.backend === 'uring') {
@@ -195,7 +199,8 @@ export class Loop {
     if (driver === undefined) return
     this.receiving = undefined
     this.hub?.setBusy(false)
-    driver.ingest(this.core.receivedCount)
+    // A hub writes to this part of the arena, too, and knows nothing of what was left there.
+    driver.ingest(this.core.receivedCount, this.hub === undefined)
   }
 
   // ── Sending ────────────────────────────────────────────────────────────────────────────────────

@@ -465,9 +465,13 @@ export class Endpoint implements DatagramPort {
 
   // ── Engine ─────────────────────────────────────────────────────────────────────────────────────
 
-  ingest(now: Micros, count: number): number {
+  /**
+   * `lends`: what the descriptors point to stays as it is until the core's `settle`, which
+   * `Core.receive` calls by itself.
+   */
+  ingest(now: Micros, count: number, lends = true): number {
     this.nowMicros = now
-    this.core.exports.ingestBegin(this.handle, count)
+    this.core.exports.ingestBegin(this.handle, count, lends ? 1 : 0)
     let taken = this.ingestRun(now)
     this.handleEvents()
     // What waited for a handshake message can be opened now.
@@ -475,7 +479,6 @@ export class Endpoint implements DatagramPort {
       taken = this.ingestRun(now)
       this.handleEvents()
     }
-    // The core keeps nothing that points into the arena: it is free again.
     this.core.receivedDone()
     this.tellIfEmpty()
     return taken

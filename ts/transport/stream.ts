@@ -110,8 +110,11 @@ export class Stream {
 
   /** Gives up to `sizeMax` bytes as a private Buffer, or null when nothing is there. */
   read(sizeMax = READ_MAX): Buffer | null {
-    const size = Math.min(this.readableSize, sizeMax)
+    let size = Math.min(this.readableSize, sizeMax)
     if (size === 0) return null
+    const piece = this.core.exports.streamPeek(this.handle)
+    // What lies there as it came in one datagram is given as such.
+    if (this.core.param(1) !== 0) size = Math.min(size, piece)
     const target = Buffer.allocUnsafe(size)
     this.readInto(target)
     return target

@@ -6,7 +6,7 @@
  *   link [PROFILE …]    alone on an emulated link                          [every profile]
  *   share [PROFILE …]   on such a link with a flow of the kernel's TCP     [wan50]
  *   --parties LIST      names: net, tls, dgram[-unconnected], raw@TIER, punchline[-plain][@TIER] and
- *                       any of +spin, +1472, +wide, +own, +ports (lib/parties.ts); or
+ *                       any of +spin, +sleep, +1472, +wide, +own, +ports (lib/parties.ts); or
  *                       paths of modules that export a party by default    [the first four]
  *                       and for links bbr, cubic: the kernel's TCP         [both and ours]
  *   --rounds N          how often each party is measured                   [5]

@@ -596,7 +596,7 @@ if (addon?.shared === undefined) {
       assert.is(pair.deadlines, 2)
     })
 
-    check('spinning finds answers without the event loop, and ends', async (pair) => {
+    check('looking for answers leaves the event loop its turns, and ends', async (pair) => {
       const [client, server] = [pair.open(), pair.open()]
       pair.hub.setBusyPoll(2_000)
       server.onReceived = () => {
@@ -604,8 +604,14 @@ if (addon?.shared === undefined) {
         server.flush()
       }
       let rounds = 0
+      let immediates = 0
       client.onReceived = () => {
+        // What the program has put off comes before the next datagram.
+        assert.is(immediates, rounds)
         rounds += 1
+        setImmediate(() => {
+          immediates += 1
+        })
         pair.lay(pattern(64, 1), 0, loopback(4, server.port))
         if (rounds < 200) client.flush()
       }

@@ -31,14 +31,16 @@ static_assert(kHeaderRoom + kPayloadMax <= kVerdictsAt, "a slot holds everything
 // What all sockets of a hub may set aside together.
 constexpr uint64_t kAsideBytesMax = 16u << 20;
 
-// One look for the next datagram, and all looks of one turn of the event loop.
-constexpr uint64_t kSpinNanos = 50'000;
-constexpr uint64_t kSpinTurnNanos = 1'000'000;
-// A batch above this is bulk, which gains nothing from spinning.
-constexpr uint32_t kSpinBatchMax = 2;
-// So many sessions without a find, and only one of so many is tried.
-constexpr uint32_t kFruitlessMax = 4;
-constexpr uint32_t kSkippedMax = 32;
+// One look for the next datagram; then the event loop has a turn.
+constexpr uint64_t kLookNanos = 50'000;
+// More than so many descriptors, or bytes received and sent, is bulk, which only loses by looking.
+constexpr uint32_t kLookBatchMax = 2;
+constexpr uint64_t kLookBytesMax = 8'192;
+// Looking goes on while four of five looks find something: a find counts one, a miss four. Below zero
+// only one of so many is tried. A peer that needs our processor for its answer is never found.
+constexpr int kScoreMax = 16;
+constexpr int kMissCost = 4;
+constexpr uint32_t kSkippedMax = 64;
 
 // How often a cancelled receive is waited for. It ends in the first round.
 constexpr int kCancelTries = 64;
@@ -221,7 +223,7 @@ void Hub::Remove(HubSocket* socket) {
   graveyard_.emplace_back(socket);
   socket_count_ -= 1;
   if (socket_count_ > 0) return;
-  StopIdle();
+  StopLooking();
   for (napi_ref const reference : {memory_, words_ref_, callback_}) {
     uint32_t count;
     napi_reference_unref(env_, reference, &count);
@@ -356,6 +358,7 @@ int Hub::SendOne(HubSocket* socket, const uint8_t* bytes, uint32_t size, const A
 
 int Hub::SendAll(HubSocket* socket, uint8_t* memory, Descriptor* descriptors, uint32_t count) {
   uint32_t taken = 0;
+  for (uint32_t i = 0; i < count; i++) moved_bytes_ += descriptors[i].length;
   // Nothing overtakes what waits.
   if (!socket->is_blocked) {
     taken = socket->socket.Send(memory, descriptors, count, instance_->scratch());
@@ -427,7 +430,7 @@ void Hub::OnPoll(HubSocket* socket, int status, int events) {
   if (is_closed_ || Find(id) == nullptr || socket->is_on_ring) return;
   if ((events & kUvReadable) == 0 && status >= 0) return;
   const uint32_t received = ReceiveRounds(socket, kRoundsPerWake);
-  if (received > 0 && !is_closed_) Spin(id, received);
+  if (received > 0 && !is_closed_) Look(id, received);
 }
 
 // ── Receiving from the poll set ──────────────────────────────────────────────────────────────────
@@ -435,6 +438,7 @@ void Hub::OnPoll(HubSocket* socket, int status, int events) {
 // Gives how many descriptors were told.
 uint32_t Hub::ReceiveRounds(HubSocket* socket, int rounds) {
   const int id = socket->id;
+  moved_bytes_ = 0;
   uint32_t total = 0;
   for (int round = 0; round < rounds; round++) {
     // Slots are shared with the ring: what it has filled goes first.
@@ -548,6 +552,7 @@ uint32_t Hub::Drain(HubSocket* socket, bool* is_exhausted) {
       if (!is_described || Pack(socket, descriptor)) again[again_count++] = slots[i];
       if (!is_described) continue;
       Verify(socket, descriptor);
+      moved_bytes_ += length;
       count += 1;
     }
     // In the old order: the slots that are warm come first again.
@@ -677,6 +682,7 @@ bool Hub::Stage(const Completion& completion) {
   }
   if (!is_described) return false;
   Verify(socket, &staged.descriptor);
+  moved_bytes_ += length;
   staged_.push_back(staged);
   return true;
 }
@@ -740,6 +746,7 @@ bool Hub::Deliver() {
 // else would wake us.
 uint32_t Hub::RingRounds(int rounds) {
   uint32_t total = 0;
+  moved_bytes_ = 0;
   for (int round = 0; round < rounds && ring_.is_open(); round++) {
     // Asking the kernel costs a call: the first time it said that there is something.
     if (round > 0 && reaped_first_ == reaped_.size() && !ring_.HasWork()) break;
@@ -768,7 +775,7 @@ void Hub::OnRing() {
   if (is_closed_ || !ring_.is_open()) return;
   // Read last, so that what we have dealt with ourselves does not wake us again.
   ring_.Acknowledge();
-  if (received > 0) Spin(0, received);
+  if (received > 0) Look(0, received);
   if (is_closed_ || !ring_.is_open()) return;
   if (reaped_first_ < reaped_.size() || ring_.HasWork()) ring_.Wake();
 }
@@ -812,43 +819,18 @@ void Hub::OnDeadline() {
   Call(Event::kDeadline, 0, 0);
 }
 
-// ── Spinning ─────────────────────────────────────────────────────────────────────────────────────
+// ── Looking ──────────────────────────────────────────────────────────────────────────────────────
 
-// Looks for datagrams until `until`; gives how many came.
-uint32_t Hub::SpinOnce(int socket_id, uint64_t until) {
-  while (NowNanos() < until) {
-    uint32_t received = 0;
-    if (socket_id == 0) {
-      if (!ring_.is_open()) return 0;
-      if (ring_.HasWork()) received = RingRounds(1);
-    } else {
-      HubSocket* const socket = Find(socket_id);
-      if (socket == nullptr) return 0;
-      received = ReceiveRounds(socket, 1);
-    }
-    if (received > 0 || is_closed_) return received;
-    Pause();
+// Something came: if it was small, the next one may be worth waiting for without sleeping. A wake-up
+// costs more than an answer from this machine takes.
+void Hub::Look(int socket_id, uint32_t received) {
+  if (look_micros_ == 0 || !IsSmall(received) || socket_count_ == 0 || !HasSeveralProcessors()) {
+    return;
   }
-  return 0;
-}
-
-void Hub::Spin(int socket_id, uint32_t received) {
-  if (busy_poll_micros_ == 0 || received > kSpinBatchMax || !HasSeveralProcessors()) return;
-  if (fruitless_spins_ >= kFruitlessMax && ++skipped_spins_ < kSkippedMax) return;
-  skipped_spins_ = 0;
-  fruitless_spins_ += 1;
-  const uint64_t end = NowNanos() + kSpinTurnNanos;
-  uint64_t last = NowNanos();
-  while (received > 0 && received <= kSpinBatchMax && last < end) {
-    received = SpinOnce(socket_id, last + kSpinNanos);
-    if (is_closed_) return;
-    if (received > 0) fruitless_spins_ = 0;
-    last = NowNanos();
-  }
-  if (received > kSpinBatchMax || socket_count_ == 0) return;
-  // The program and its timers get their turn, then the look goes on.
-  spin_socket_ = socket_id;
-  spin_until_ = NowNanos() + uint64_t{busy_poll_micros_} * 1000;
+  if (is_looking_ || (look_score_ < 0 && ++skipped_looks_ < kSkippedMax)) return;
+  skipped_looks_ = 0;
+  look_socket_ = socket_id;
+  look_until_ = NowNanos() + uint64_t{look_micros_} * 1000;
   if (!idle_.is_open()) {
     uv_loop_t* loop = nullptr;
     if (napi_get_uv_event_loop(env_, &loop) != napi_ok) return;
@@ -858,25 +840,49 @@ void Hub::Spin(int socket_id, uint32_t received) {
     open_handles_ += 1;
     uv_unref(idle_.base());
   }
+  is_looking_ = true;
   uv_idle_start(idle_.get(), [](uv_idle_t* handle) {
     Hub* const hub = HubOf(handle);
     if (hub != nullptr) hub->OnIdle();
   });
 }
 
-void Hub::StopIdle() {
-  if (idle_.is_open()) uv_idle_stop(idle_.get());
+bool Hub::IsSmall(uint32_t received) const {
+  return received <= kLookBatchMax && moved_bytes_ <= kLookBytesMax;
 }
 
+// One look in each turn of the event loop, so that what the program has put off comes before the
+// next datagram, as it does without looking.
 void Hub::OnIdle() {
-  const uint64_t now = NowNanos();
-  const uint32_t received = now < spin_until_ ? SpinOnce(spin_socket_, now + kSpinNanos) : 0;
-  if (is_closed_) return;
-  if (received > 0) {
-    fruitless_spins_ = 0;
-    spin_until_ = NowNanos() + uint64_t{busy_poll_micros_} * 1000;
+  uint64_t now = NowNanos();
+  const uint64_t end = std::min(look_until_, now + kLookNanos);
+  uint32_t received = 0;
+  while (received == 0 && now < end) {
+    if (look_socket_ == 0) {
+      if (!ring_.is_open()) break;
+      if (ring_.HasWork()) received = RingRounds(kRoundsPerWake);
+    } else {
+      HubSocket* const socket = Find(look_socket_);
+      if (socket == nullptr) break;
+      received = ReceiveRounds(socket, kRoundsPerWake);
+    }
+    if (is_closed_) return;
+    if (received == 0) Pause();
+    now = NowNanos();
   }
-  if (received > kSpinBatchMax || NowNanos() >= spin_until_) StopIdle();
+  if (received > 0) {
+    look_score_ = std::min(look_score_ + 1, kScoreMax);
+    look_until_ = now + uint64_t{look_micros_} * 1000;
+    if (!IsSmall(received)) StopLooking();
+  } else if (now >= look_until_) {
+    look_score_ = std::max(look_score_ - kMissCost, -kScoreMax);
+    StopLooking();
+  }
+}
+
+void Hub::StopLooking() {
+  is_looking_ = false;
+  if (idle_.is_open()) uv_idle_stop(idle_.get());
 }
 
 }  // namespace punchline

@@ -115,8 +115,8 @@ class Hub final : public HandleOwner {
 
   // Rings once after that many microseconds; negative: not at all.
   void SetDeadline(double micros);
-  // For how long after a datagram the hub looks for the next one by itself; 0: never.
-  void SetBusyPoll(uint32_t micros) { busy_poll_micros_ = micros; }
+  // For how long after a small datagram the hub looks for the next one instead of sleeping; 0: never.
+  void SetBusyPoll(uint32_t micros) { look_micros_ = micros; }
 
   // See jobs.h.
   uint32_t RunJobs(uint32_t jobs, uint32_t count, uint32_t verdicts);
@@ -167,10 +167,10 @@ class Hub final : public HandleOwner {
   bool Pack(const HubSocket* socket, Descriptor* descriptor);
   void Verify(HubSocket* socket, Descriptor* descriptor);
 
-  // Looking for the next datagram without the event loop.
-  void Spin(int socket_id, uint32_t received);
-  uint32_t SpinOnce(int socket_id, uint64_t until);
-  void StopIdle();
+  // Looking for the next datagram instead of sleeping.
+  void Look(int socket_id, uint32_t received);
+  bool IsSmall(uint32_t received) const;
+  void StopLooking();
 
   Instance* const instance_;
   const napi_env env_;
@@ -203,12 +203,17 @@ class Hub final : public HandleOwner {
   int timer_fd_ = -1;
   PollHandle timer_poll_;
 
-  uint32_t busy_poll_micros_ = 0;
+  uint32_t look_micros_ = 0;
   IdleHandle idle_;
-  int spin_socket_ = 0;
-  uint64_t spin_until_ = 0;
-  uint32_t fruitless_spins_ = 0;
-  uint32_t skipped_spins_ = 0;
+  bool is_looking_ = false;
+  // 0: the ring.
+  int look_socket_ = 0;
+  uint64_t look_until_ = 0;
+  // Bytes received and sent since the last receive call.
+  uint64_t moved_bytes_ = 0;
+  // How looking went lately.
+  int look_score_ = 8;
+  uint32_t skipped_looks_ = 0;
 };
 
 }  // namespace punchline

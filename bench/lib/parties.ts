@@ -13,12 +13,12 @@ const PARTIES: ReadonlyMap<string, Party> = new Map([
 ])
 
 /**
- * Ours: `-plain` is `security: 'none'`, `@` chooses the tier, `+spin` looks for datagrams without
- * the event loop, `+1472` keeps to packets of Ethernet's size, `+wide` has memory for long fat
+ * Ours: `-plain` is `security: 'none'`, `@` chooses the tier, `+spin` looks for datagrams a
+ * millisecond before it sleeps, `+sleep` never, `+1472` keeps to packets of Ethernet's size, `+wide` has memory for long fat
  * paths; sockets share a connection, with `+own` only the UDP socket, with `+ports` nothing.
  */
 const OURS =
-  /^punchline(?<plain>-plain)?(?:@(?<tier>uring|mmsg|dgram))?(?<others>(?:\+(?:spin|1472|wide|own|ports))*)$/
+  /^punchline(?<plain>-plain)?(?:@(?<tier>uring|mmsg|dgram))?(?<others>(?:\+(?:spin|sleep|1472|wide|own|ports))*)$/
 
 /** The kernel's TCP has 64 MiB each way on emulated links. */
 const WIDE_BYTES = 128 * 1024 * 1024
@@ -35,6 +35,7 @@ function punchlineNamed({ plain, tier, others = '' }: Record<string, string | un
   const settings = {
     ...(tier !== undefined && { PUNCHLINE_BACKEND: tier }),
     ...(chosen.has('spin') && { PUNCHLINE_BUSY_POLL_MS: '1' }),
+    ...(chosen.has('sleep') && { PUNCHLINE_BUSY_POLL_MS: '0' }),
   }
   return punchlineParty({
     security: plain === undefined ? 'noise' : 'none',
@@ -59,7 +60,7 @@ export function knownParty(name: string): Party | undefined {
 /** The names to choose from, as they are told to who gives another one. */
 export const PARTY_NAMES = [
   ...PARTIES.keys(),
-  'punchline[-plain][@TIER][+spin|+1472|+wide|+own|+ports]',
+  'punchline[-plain][@TIER][+spin|+sleep|+1472|+wide|+own|+ports]',
 ]
 
 /** Finds a party by name, or imports it from the URL of a module that exports it by default. */

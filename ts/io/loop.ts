@@ -25,9 +25,9 @@ export interface LoopOptions extends CoreOptions {
   /** Which tier; default: PUNCHLINE_BACKEND, or the best there is. */
   readonly backend?: BackendChoice
   /**
-   * For how long after a datagram the next one is looked for without going through the event loop,
-   * milliseconds, 0 … 1,000; default: PUNCHLINE_BUSY_POLL_MS, or 0: never. Halves round trips of small messages on native tiers, and costs a
-   * processor while they go to and fro.
+   * For how long after a small datagram the next one is looked for before the process sleeps,
+   * milliseconds, 0 … 1,000; default: PUNCHLINE_BUSY_POLL_MS, or 0.05; 0: never. Native tiers only. A
+   * wake-up costs more than such a look, which goes on only while most of them find something.
    */
   readonly busyPollMs?: number
 }
@@ -276,8 +276,10 @@ export class Loop {
   }
 }
 
+const BUSY_POLL_MS = 0.05
+
 /** What does not make sense is left alone: an environment must not keep a program from running. */
 function busyPollOf(text = ''): number {
-  const millis = Number(text)
-  return millis >= 0 ? Math.min(millis, 1_000) : 0
+  const millis = text === '' ? BUSY_POLL_MS : Number(text)
+  return millis >= 0 ? Math.min(millis, 1_000) : BUSY_POLL_MS
 }

@@ -301,7 +301,9 @@ export class Peer {
   private take(): void {
     const { core, now } = this.rig
     const count = core.receivedCount
-    let taken = core.exports.ingest(this.endpoint, now, count)
+    // What is large stays in the arena until it is written to again.
+    core.exports.ingestBegin(this.endpoint, count, 1)
+    let taken = core.exports.ingestMore(this.endpoint, now)
     this.handleEvents()
     while (taken < count) {
       taken = core.exports.ingestMore(this.endpoint, now)

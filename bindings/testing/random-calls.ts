@@ -591,6 +591,7 @@ export class RandomCalls {
     const handle = this.number('endpointCreate', this.now)
     if (handle === 0) return
     this.call('endpointMark', handle, random.below(2))
+    this.call('endpointOffload', handle, random.below(2))
     this.endpoints.push({ handle, parameters, port: this.nextPort, alias: 0, inbox: [] })
     this.nextPort = (this.nextPort % (ALIASES - 1)) + 1
   }

@@ -94,6 +94,11 @@ if (addon) {
     assert.is(ways[0], report.crc32c)
     assert.is(ways.at(-1), 'slicing-8')
     assert.is(ways.includes('avx512+vpclmulqdq'), cpu.avx512f && cpu.vpclmulqdq && cpu.sse42)
+    const aesWays = Object.keys(addon.aesWays())
+    assert.is(report.aes128Gcm.available, report.aes128Gcm.reason === 'ok')
+    assert.is(report.aes128Gcm.way, aesWays[0])
+    const hasWide = cpu.avx512bw && cpu.vaes && cpu.vpclmulqdq && cpu.aes && cpu.pclmul
+    assert.is(aesWays.includes('avx512+vaes'), hasWide)
   })
 
   for (const [name, crc32c] of Object.entries({ chosen: addon.crc32c, ...addon.crc32cWays })) {

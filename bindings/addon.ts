@@ -32,14 +32,24 @@ export interface MachineReport {
     readonly aes: boolean
     readonly avx2: boolean
     readonly avx512f: boolean
+    readonly avx512bw: boolean
+    readonly vaes: boolean
     readonly vpclmulqdq: boolean
     readonly armCrc: boolean
     readonly armAes: boolean
   }
   /** How CRC32C is computed: `avx512+vpclmulqdq`, `sse4.2+pclmul`, `armv8-crc`, `slicing-8`. */
   readonly crc32c: string
-  /** AES-128-GCM in job lists, by the OpenSSL of this Node. */
-  readonly aes128Gcm: Attempt
+  /** AES-128-GCM in job lists, and how: `avx512+vaes`, or `openssl`, that of this Node. */
+  readonly aes128Gcm: Attempt & { readonly way?: string }
+}
+
+/** A way to AES-128-GCM, in place: `bytes` are a payload and 16 bytes for its tag. For tests. */
+export interface AesWay {
+  /** @throws TypeError for a key that has not 16 bytes, a nonce that has not 12 */
+  seal(key: Uint8Array, nonce: Uint8Array, header: Uint8Array, bytes: Uint8Array): boolean
+  /** False when it is not what was sealed; the payload is worthless then. */
+  open(key: Uint8Array, nonce: Uint8Array, header: Uint8Array, bytes: Uint8Array): boolean
 }
 
 /** The exports of the addon. */
@@ -51,6 +61,11 @@ export interface NativeAddon {
   crc32c(bytes: Uint8Array, seed?: number): number
   /** The same by every way that this processor can go, by name. */
   readonly crc32cWays: Readonly<Record<string, NativeAddon['crc32c']>>
+
+  /** Every way to AES-128-GCM that this process can go, by name, the fastest first. */
+  aesWays(): Readonly<Record<string, AesWay>>
+  /** For tests: how many ways with a fault pass the self-test that all ways must pass. */
+  aesFaultsMissed(): number
 
   // What follows is `native/README.md`'s subject. Ids are numbers; a call with an id that is not
   // (any more) in use does nothing, and hot ones answer −1.

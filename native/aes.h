@@ -1,17 +1,17 @@
-// AES-128-GCM by the OpenSSL inside the running Node: its symbols are found at run time.
+// AES-128-GCM by the fastest way this process has.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
-#include <memory>
+#include <string>
 
 namespace punchline {
 
-// struct evp_cipher_ctx_st of OpenSSL.
-struct CipherContext;
-
+constexpr size_t kAesKeySize = 16;
 constexpr size_t kAesTagSize = 16;
 constexpr size_t kAesNonceSize = 12;
+// Largest header and payload.
+constexpr size_t kAesSizeMax = 1 << 20;
 
 // What one call works on. `payload` is changed in place, the tag lies behind it.
 struct AesPacket {
@@ -22,8 +22,27 @@ struct AesPacket {
   size_t payload_size;
 };
 
-// Null, or why there is no AES: which symbol is missing.
-const char* WhyNoAes();
+// A way to compute it. A state is what a way keeps of one key in one direction.
+struct AesWay {
+  const char* name = nullptr;
+  // Gives null when there is no memory.
+  void* (*make)(const uint8_t key[kAesKeySize], bool is_sealing) = nullptr;
+  // Wipes the state.
+  void (*free)(void* state) = nullptr;
+  bool (*seal)(void* state, const AesPacket& packet) = nullptr;
+  // False when the packet is not what was sealed; the payload is worthless then, the tag as it was.
+  bool (*open)(void* state, const AesPacket& packet) = nullptr;
+};
+
+// The ways that this process can go and that gave the known answers, the fastest first. Ended by an
+// empty one.
+const AesWay* AesWays();
+
+// Whether `way` seals and opens as the published vectors and OpenSSL do.
+bool GivesKnownAnswers(const AesWay& way);
+
+// Empty, or why there is no way.
+std::string WhyNoAes();
 
 // One key in one direction.
 class AesKey {
@@ -34,16 +53,16 @@ class AesKey {
   // Wipes the key.
   ~AesKey() { Clear(); }
 
-  bool Set(const uint8_t key[16], bool is_sealing);
+  bool Set(const AesWay& way, const uint8_t key[kAesKeySize], bool is_sealing);
   void Clear();
-  bool is_set() const { return context_ != nullptr; }
+  bool is_set() const { return state_ != nullptr; }
 
-  bool Seal(const AesPacket& packet);
-  // False when the packet is not what was sealed; the payload is worthless then.
-  bool Open(const AesPacket& packet);
+  bool Seal(const AesPacket& packet) { return way_->seal(state_, packet); }
+  bool Open(const AesPacket& packet) { return way_->open(state_, packet); }
 
  private:
-  CipherContext* context_ = nullptr;
+  const AesWay* way_ = nullptr;
+  void* state_ = nullptr;
 };
 
 }  // namespace punchline

@@ -93,6 +93,8 @@ uint8_t JobRunner::RunAes(const Arena& arena, size_t memory_size, const Job& job
 
 AesKey* JobRunner::KeyOf(uint32_t address, const KeySlot& slot, bool is_sealing) {
   if (slot.generation == 0 || slot.cipher != kCipherAes) return nullptr;
+  const AesWay& way = AesWays()[0];
+  if (way.name == nullptr) return nullptr;
   if (keys_ == nullptr) keys_ = std::make_unique<std::unique_ptr<Held>[]>(kHeldMax);
   std::unique_ptr<Held>& place = keys_[address / sizeof(KeySlot) % kHeldMax];
   if (place == nullptr) {
@@ -106,7 +108,7 @@ AesKey* JobRunner::KeyOf(uint32_t address, const KeySlot& slot, bool is_sealing)
   held.slot = address;
   held.generation = slot.generation;
   held.is_sealing = is_sealing;
-  return held.key.Set(slot.key, is_sealing) ? &held.key : nullptr;
+  return held.key.Set(way, slot.key, is_sealing) ? &held.key : nullptr;
 }
 
 void JobRunner::ForgetWiped(const Arena& arena) {

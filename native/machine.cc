@@ -67,6 +67,8 @@ CpuFeatures DetectCpu() {
   if (avx && __get_cpuid_count(7, 0, &a, &b, &c, &d) != 0) {
     features.avx2 = (b & (1u << 5)) != 0;
     features.avx512f = (b & (1u << 16)) != 0 && KernelSaves(kAvx512Registers);
+    features.avx512bw = features.avx512f && (b & (1u << 30)) != 0;
+    features.vaes = (c & (1u << 9)) != 0;
     features.vpclmulqdq = (c & (1u << 10)) != 0;
   }
 #elif defined(__aarch64__)

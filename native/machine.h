@@ -11,6 +11,8 @@ struct CpuFeatures {
   bool aes = false;
   bool avx2 = false;
   bool avx512f = false;
+  bool avx512bw = false;
+  bool vaes = false;
   bool vpclmulqdq = false;
   bool arm_crc = false;
   bool arm_aes = false;

@@ -27,7 +27,7 @@ function describe(report: MachineReport): string[] {
     ['segmentation', yesOrWhy(report.segmentation)],
     ['receive offload', yesOrWhy(report.receiveOffload)],
     ['CRC32C', report.crc32c],
-    ['AES-128-GCM', yesOrWhy(report.aes128Gcm)],
+    ['AES-128-GCM', report.aes128Gcm.way ?? yesOrWhy(report.aes128Gcm)],
     ['core', report.core],
     ['receive buffer', bufferOf(report.receiveBufferBytes, report)],
     ['send buffer', bufferOf(report.sendBufferBytes, report)],

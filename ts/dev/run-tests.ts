@@ -59,7 +59,8 @@ const setting = (name: string, env: NodeJS.ProcessEnv, launcher: readonly string
 
 /** Tests of what the sockets stand on. `backend.test.ts` sees to the choice itself. */
 const opensSockets = (file: string) =>
-  /^(ts\/(io|net)|examples|bindings\/native-hub)/.test(file) && !file.endsWith('/backend.test.ts')
+  /^(ts\/(io|net)|examples|bindings\/(native-hub|aes))/.test(file) &&
+  !file.endsWith('/backend.test.ts')
 
 /** What runs beside the machine's own choice. */
 function otherSettings(): Setting[] {

@@ -27,7 +27,8 @@ export interface MachineReport {
   readonly receiveOffload: Attempt
   /** How checksums are computed over whole batches: by the addon, or `core`. */
   readonly crc32c: string
-  readonly aes128Gcm: Attempt
+  /** Whether packets can be protected by AES, and which way. */
+  readonly aes128Gcm: Attempt & { readonly way?: string }
   /** The core's build: `simd` or `plain`. */
   readonly core: string
   /** Granted to a socket, of what was asked for; 0: no socket could be opened. */

@@ -28,8 +28,8 @@ namespace {
 
 constexpr size_t kBlockSize = 16;
 constexpr size_t kRounds = 10;
-// A register holds four blocks, and four registers a group: enough work side by side to hide how
-// long each instruction takes.
+// A register holds four blocks, and a group is four registers: enough side by side to hide how long
+// each instruction takes.
 constexpr size_t kVectorSize = 64;
 constexpr size_t kGroupVectors = 4;
 constexpr size_t kGroupSize = kGroupVectors * kVectorSize;
@@ -57,20 +57,29 @@ PUNCHLINE_VAES_INLINE Products NoProducts() {
   return {zero, zero, zero};
 }
 
-PUNCHLINE_VAES_INLINE void Add(Products* sum, __m512i blocks, __m512i powers) {
-  const __m512i cross = _mm512_clmulepi64_epi128(blocks, powers, 0x10);
+PUNCHLINE_VAES_INLINE void AddEnds(Products* sum, __m512i blocks, __m512i powers) {
   sum->low = _mm512_xor_si512(sum->low, _mm512_clmulepi64_epi128(blocks, powers, 0x00));
   sum->high = _mm512_xor_si512(sum->high, _mm512_clmulepi64_epi128(blocks, powers, 0x11));
+}
+
+PUNCHLINE_VAES_INLINE void AddMiddle(Products* sum, __m512i blocks, __m512i powers) {
+  const __m512i cross = _mm512_clmulepi64_epi128(blocks, powers, 0x10);
   sum->middle = Xor(sum->middle, cross, _mm512_clmulepi64_epi128(blocks, powers, 0x01));
 }
 
-// The remainder by x^128 + x^7 + x^2 + x + 1, of all four together. 64 bits at the lower end are a
-// polynomial times x^128 further up, so they come back as their product with x^7 + x^2 + x + 1: the
-// constant is that without 1 and divided by x, and the 1 is what exchanging the halves does.
+PUNCHLINE_VAES_INLINE void Add(Products* sum, __m512i blocks, __m512i powers) {
+  AddEnds(sum, blocks, powers);
+  AddMiddle(sum, blocks, powers);
+}
+
 PUNCHLINE_VAES_INLINE __m512i HalvesExchanged(__m512i value) {
   return _mm512_shuffle_epi32(value, _MM_PERM_BADC);
 }
 
+// The remainder by x^128 + x^7 + x^2 + x + 1, of all four sums together. The lowest 64 bits stand
+// for x^128 times what the same bits stand for 128 places further up, so they come back there as
+// their product with x^7 + x^2 + x + 1: the constant is that without its 1 and divided by x, and
+// exchanging the halves is the 1. Then the next 64.
 PUNCHLINE_VAES_INLINE __m128i Remainder(const Products& sum) {
   const __m512i constant = _mm512_set1_epi64(static_cast<long long>(0xc200000000000000));
   const __m512i once =
@@ -186,8 +195,8 @@ PUNCHLINE_VAES_INLINE __m512i CounterBlocks(__m512i counters) {
                                            12, 13, 14, 15, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0)));
 }
 
-// Gives the next `kVectors` registers of the key stream but for the last round; meanwhile adds up
-// what `waiting` is to the hash.
+// Gives the next `kVectors` registers of the key stream but for the last round. Between the rounds
+// it sums what `waiting` is to the hash, its first last: that one needs the hash before it.
 template <size_t kVectors, size_t kWaiting>
 PUNCHLINE_VAES_INLINE void Advance(Cipher* cipher, __m512i* stream, const __m512i* waiting,
                                    const uint8_t* powers, Products* sum) {
@@ -203,8 +212,14 @@ PUNCHLINE_VAES_INLINE void Advance(Cipher* cipher, __m512i* stream, const __m512
     for (size_t v = 0; v < kVectors; v++) {
       stream[v] = _mm512_aesenc_epi128(stream[v], cipher->rounds[r]);
     }
-    if (r <= kWaiting) {
-      Add(sum, waiting[r - 1], _mm512_loadu_si512(powers + (r - 1) * kVectorSize));
+    if (r <= 2 * kWaiting) {
+      const size_t v = kWaiting - 1 - (r - 1) / 2;
+      const __m512i power = _mm512_loadu_si512(powers + v * kVectorSize);
+      if (r % 2 != 0) {
+        AddEnds(sum, waiting[v], power);
+      } else {
+        AddMiddle(sum, waiting[v], power);
+      }
     }
   }
 }
@@ -252,6 +267,42 @@ PUNCHLINE_VAES_INLINE __m128i Finish(const WideKey& key, Cipher* cipher, __m128i
   return Remainder(sum);
 }
 
+PUNCHLINE_VAES_INLINE __m128i HashGroup(const WideKey& key, __m128i hash, const __m512i* waiting) {
+  const uint8_t* const powers = key.PowersFor(kGroupSize / kBlockSize, 1);
+  Products sum = NoProducts();
+#pragma GCC unroll 4
+  for (size_t v = 0; v < kGroupVectors; v++) {
+    const __m512i blocks = v == 0 ? _mm512_xor_si512(waiting[0], First(hash)) : waiting[v];
+    Add(&sum, blocks, _mm512_loadu_si512(powers + v * kVectorSize));
+  }
+  return Remainder(sum);
+}
+
+// Takes a group through the cipher and ciphertext into the hash: when opening that of the group,
+// when sealing that of the group before, which is there already.
+template <bool kIsSealing, bool kHashes>
+PUNCHLINE_VAES_INLINE void TakeGroup(const WideKey& key, Cipher* cipher, __m512i* waiting,
+                                     __m128i* hash, uint8_t* at) {
+  const uint8_t* const powers = key.PowersFor(kGroupSize / kBlockSize, 1);
+  __m512i stream[kGroupVectors], bytes[kGroupVectors];
+#pragma GCC unroll 4
+  for (size_t v = 0; v < kGroupVectors; v++) {
+    bytes[v] = _mm512_loadu_si512(at + v * kVectorSize);
+    if (!kIsSealing) waiting[v] = Reversed(bytes[v]);
+  }
+  Products sum = NoProducts();
+  if (kHashes) waiting[0] = _mm512_xor_si512(waiting[0], First(*hash));
+  Advance<kGroupVectors, kHashes ? kGroupVectors : 0>(cipher, stream, waiting, powers, &sum);
+  if (kHashes) *hash = Remainder(sum);
+#pragma GCC unroll 4
+  for (size_t v = 0; v < kGroupVectors; v++) {
+    const __m512i out = _mm512_xor_si512(
+        bytes[v], _mm512_aesenclast_epi128(stream[v], cipher->rounds[kRounds]));
+    _mm512_storeu_si512(at + v * kVectorSize, out);
+    if (kIsSealing) waiting[v] = Reversed(out);
+  }
+}
+
 template <bool kIsSealing>
 PUNCHLINE_VAES_INLINE __m128i Run(const WideKey& key, const AesPacket& packet) {
   int32_t nonce[3];
@@ -269,43 +320,19 @@ PUNCHLINE_VAES_INLINE __m128i Run(const WideKey& key, const AesPacket& packet) {
   const __m128i mask = Encrypt(key, _mm512_castsi512_si128(CounterBlocks(First(first))));
   __m128i hash = HashHeader(key, packet.header, packet.header_size);
 
-  const uint8_t* const powers = key.PowersFor(kGroupSize / kBlockSize, 1);
   uint8_t* at = packet.payload;
   size_t rest = packet.payload_size;
-  __m512i stream[kGroupVectors], bytes[kGroupVectors], waiting[kGroupVectors];
-  bool is_waiting = false;
+  __m512i waiting[kGroupVectors];
+  const bool will_wait = kIsSealing && rest > kGroupSize;
+  if (will_wait) {
+    TakeGroup<kIsSealing, false>(key, &cipher, waiting, &hash, at);
+    at += kGroupSize;
+    rest -= kGroupSize;
+  }
   for (; rest > kGroupSize; at += kGroupSize, rest -= kGroupSize) {
-    Products sum = NoProducts();
-#pragma GCC unroll 4
-    for (size_t v = 0; v < kGroupVectors; v++) {
-      bytes[v] = _mm512_loadu_si512(at + v * kVectorSize);
-      if (!kIsSealing) waiting[v] = Reversed(bytes[v]);
-    }
-    if (!kIsSealing || is_waiting) {
-      waiting[0] = _mm512_xor_si512(waiting[0], First(hash));
-      Advance<kGroupVectors, kGroupVectors>(&cipher, stream, waiting, powers, &sum);
-      hash = Remainder(sum);
-    } else {
-      Advance<kGroupVectors, 0>(&cipher, stream, nullptr, nullptr, &sum);
-    }
-#pragma GCC unroll 4
-    for (size_t v = 0; v < kGroupVectors; v++) {
-      const __m512i out = _mm512_xor_si512(
-          bytes[v], _mm512_aesenclast_epi128(stream[v], cipher.rounds[kRounds]));
-      _mm512_storeu_si512(at + v * kVectorSize, out);
-      if (kIsSealing) waiting[v] = Reversed(out);
-    }
-    is_waiting = kIsSealing;
+    TakeGroup<kIsSealing, true>(key, &cipher, waiting, &hash, at);
   }
-  if (is_waiting) {
-    Products sum = NoProducts();
-    waiting[0] = _mm512_xor_si512(waiting[0], First(hash));
-#pragma GCC unroll 4
-    for (size_t v = 0; v < kGroupVectors; v++) {
-      Add(&sum, waiting[v], _mm512_loadu_si512(powers + v * kVectorSize));
-    }
-    hash = Remainder(sum);
-  }
+  if (will_wait) hash = HashGroup(key, hash, waiting);
   const __m128i lengths = _mm_set_epi64x(static_cast<long long>(packet.header_size * 8),
                                          static_cast<long long>(packet.payload_size * 8));
   switch ((rest + kVectorSize - 1) / kVectorSize) {

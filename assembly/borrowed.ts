@@ -35,7 +35,7 @@ export function borrow(st: ptr, offset: f64, p: ptr, size: i32): bool {
   if (size < BORROWED_MIN || index === BORROWED_COUNT) return false
   const cn: ptr = r32(st + ST_CONNECTION)
   for (let at: f64 = offset; at < offset + f64(size); at += f64(pageRoom(at))) {
-    if (bufferEnsure(cn, st + ST_RECEIVE_BUFFER, at) === 0) return false
+    if (bufferEnsure(cn, st + ST_RECEIVE_BUFFER, at, size) === 0) return false
   }
   const entry: ptr = BORROWED + index * ENTRY_SIZE
   w32(entry + STREAM, st)

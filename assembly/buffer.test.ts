@@ -23,6 +23,8 @@ const MEMORY_BYTES = 8 * 1024 * 1024
 const OWNER = INSTANCE + 2048
 const BUFFER = OWNER + 64
 const OUT = SCRATCH + 2048
+/** Bytes of a small block. */
+const SMALL = 512
 
 const memory = new ArrayBuffer(MEMORY_BYTES)
 const bytes = new Uint8Array(memory)
@@ -162,13 +164,76 @@ test('near the quota pages are taken one by one, to the last', () => {
   checkHeld(stored - 1500, 1500)
 })
 
+for (const base of [0, 1000, 4096 - 300, 4095, 2 ** 40 + 7]) {
+  test(`a few bytes at ${base} are no page, and move to one when more come`, () => {
+    setUp()
+    bufferRelease(OWNER, BUFFER, base)
+    const room = Math.min(300, pageRoom(base))
+    assert.ok(put(base, room - 1) || room === 1)
+    assert.ok(put(base + room - 1, 1))
+    assert.is(used(), SMALL)
+    checkHeld(base, room)
+    assert.is(bufferExtent(BUFFER, base, room), room)
+    assert.ok(put(base + room, 2000))
+    assert.ok(used() > PAGE_SIZE)
+    checkHeld(base, room + 2000)
+    bufferEmpty(OWNER, BUFFER)
+    assert.is(used(), 0)
+    // The place is kept: what comes now begins where the page did.
+    assert.ok(put(base, room))
+    assert.is(used(), SMALL)
+    bufferRelease(OWNER, BUFFER, base + 4096)
+    assert.is(used(), 0)
+    assert.is(bufferLocate(BUFFER, base), 0)
+  })
+}
+
+test('a small block knows its bounds, and what lies before it moves it to a page', () => {
+  setUp()
+  assert.ok(put(1000, 100))
+  assert.is(bufferLocate(BUFFER, 999), 0)
+  assert.is(bufferLocate(BUFFER, 1000 + SMALL), 0)
+  assert.is(bufferLocate(BUFFER, 4096 + 1000), 0)
+  assert.is(bufferExtent(BUFFER, 1099, 5000), SMALL - 99)
+  bufferRelease(OWNER, BUFFER, 1099)
+  checkHeld(1000, 100)
+  assert.ok(put(200, 800))
+  checkHeld(200, 900)
+  bufferEmpty(OWNER, BUFFER)
+  // What is not of the first page, or long, begins with pages.
+  for (const [at, size] of [
+    [4096, 1],
+    [0, SMALL + 1],
+  ] as const) {
+    assert.ok(put(at, size))
+    assert.ok(used() > PAGE_SIZE)
+    bufferEmpty(OWNER, BUFFER)
+  }
+  assert.is(used(), 0)
+})
+
+test('a small block stays as it is when there is no page to move it to', () => {
+  setUp(PAGE_SIZE + SMALL)
+  assert.ok(put(700, 300))
+  assert.not.ok(put(1000, 1000), 'a page, but no directory')
+  assert.is(used(), SMALL)
+  checkHeld(700, 300)
+  assert.ok(put(1000, 200))
+  w32(OWNER + OWNER_QUOTA, PAGE_SIZE)
+  assert.not.ok(put(1200, 1000), 'a directory, but no page')
+  assert.is(used(), SMALL)
+  checkHeld(700, 500)
+  bufferEmpty(OWNER, BUFFER)
+  assert.is(used(), 0)
+})
+
 test('an offset beyond what a directory can hold is refused', () => {
   setUp()
-  assert.is(bufferEnsure(OWNER, BUFFER, 2 ** 30), 0)
-  assert.is(bufferEnsure(OWNER, BUFFER, 2 ** 52), 0)
+  assert.is(bufferEnsure(OWNER, BUFFER, 2 ** 30, 1), 0)
+  assert.is(bufferEnsure(OWNER, BUFFER, 2 ** 52, 1), 0)
   assert.is(used(), 0)
   // The directory for the last page takes 1 MiB.
-  assert.ok(bufferEnsure(OWNER, BUFFER, 2 ** 30 - 1) > 0)
+  assert.ok(bufferEnsure(OWNER, BUFFER, 2 ** 30 - 1, 1) > 0)
   bufferEmpty(OWNER, BUFFER)
   assert.is(used(), 0)
 })

@@ -4,23 +4,28 @@
  *
  * Where there is plenty of memory pages are taken in runs, so that what the host copies in or out in
  * one piece is longer than a page. They are given back one by one: neighbours join again.
+ *
+ * A buffer that holds only a few bytes has no directory but one small block, which lies in its first
+ * page's place: small messages of many connections would else be a page each.
  */
 import { give, isPlenty, PAGE_SIZE, take } from './pages'
-import { copy, fill, type ptr, r32, rf64, w32, wf64 } from './prelude'
+import { copy, fill, mini, type ptr, r32, rf64, w32, wf64 } from './prelude'
 
 /** Page number (offset / 4,096) of the first entry. */
 const FIRST_PAGE: i32 = 0
 const DIRECTORY: i32 = 8
-/** Entries of the directory: 0 or a power of two. */
+/** Entries of the directory: 0 or a power of two; IS_SMALL: DIRECTORY is the small block. */
 const CAPACITY: i32 = 12
-/** Ring index of the first entry. */
+/** Ring index of the first entry; of a small block where in the first page it begins. */
 const START: i32 = 16
-/** Pages held. */
+/** Pages held; a small block counts as one. */
 export const BUFFER_PAGES: i32 = 20
 /** Bytes of a buffer inside its owner. */
 export const BUFFER_SIZE: i32 = 24
 
 const CAPACITY_MIN: i32 = 8
+const IS_SMALL: i32 = -1
+const SMALL_SIZE: i32 = 512
 /** Pages of one run: what the host moves at a time. */
 const RUN_MAX: i32 = 16
 
@@ -42,9 +47,58 @@ function entryOf(buffer: ptr, index: i32): ptr {
 /** Address of the byte at `offset`, or 0 when its page is not held. */
 export function bufferLocate(buffer: ptr, offset: f64): ptr {
   const index: f64 = pageOf(offset) - rf64(buffer + FIRST_PAGE)
-  if (index < 0.0 || index >= f64(r32(buffer + CAPACITY))) return 0
+  if (index < 0.0 || index >= f64(r32(buffer + CAPACITY))) {
+    return index === 0.0 && isSmall(buffer) ? locateSmall(buffer, offset) : 0
+  }
   const page: ptr = r32(entryOf(buffer, i32(index)))
   return page === 0 ? 0 : page + withinPage(offset)
+}
+
+function isSmall(buffer: ptr): bool {
+  return r32(buffer + CAPACITY) === IS_SMALL
+}
+
+function locateSmall(buffer: ptr, offset: f64): ptr {
+  const within: i32 = withinPage(offset) - r32(buffer + START)
+  return within >= 0 && within < SMALL_SIZE ? r32(buffer + DIRECTORY) + within : 0
+}
+
+/** Takes a small block for `want` bytes within the first page; false when they need pages. */
+function takeSmall(owner: ptr, buffer: ptr, offset: f64, want: i32): bool {
+  const within: i32 = withinPage(offset)
+  if (want > SMALL_SIZE || within + want > PAGE_SIZE) return false
+  const block: ptr = take(owner, SMALL_SIZE)
+  if (block === 0) return false
+  w32(buffer + DIRECTORY, block)
+  w32(buffer + CAPACITY, IS_SMALL)
+  w32(buffer + START, mini(within, PAGE_SIZE - SMALL_SIZE))
+  w32(buffer + BUFFER_PAGES, 1)
+  return true
+}
+
+/** Moves what a small block holds to a page; false when there is no memory: nothing has changed. */
+function leaveSmall(owner: ptr, buffer: ptr): bool {
+  const block: ptr = r32(buffer + DIRECTORY)
+  const start: i32 = r32(buffer + START)
+  forgetAll(buffer)
+  if (growDirectory(owner, buffer, 1) && takePages(owner, buffer, 0, 1)) {
+    copy(r32(entryOf(buffer, 0)) + start, block, SMALL_SIZE)
+    give(owner, block, SMALL_SIZE)
+    return true
+  }
+  bufferEmpty(owner, buffer)
+  w32(buffer + DIRECTORY, block)
+  w32(buffer + CAPACITY, IS_SMALL)
+  w32(buffer + START, start)
+  w32(buffer + BUFFER_PAGES, 1)
+  return false
+}
+
+function forgetAll(buffer: ptr): void {
+  w32(buffer + DIRECTORY, 0)
+  w32(buffer + CAPACITY, 0)
+  w32(buffer + START, 0)
+  w32(buffer + BUFFER_PAGES, 0)
 }
 
 function growDirectory(owner: ptr, buffer: ptr, entries: i32): bool {
@@ -68,10 +122,20 @@ function growDirectory(owner: ptr, buffer: ptr, entries: i32): bool {
   return true
 }
 
-/** Address of the byte at `offset`, taking its page if needed; 0 when there is no memory. */
-export function bufferEnsure(owner: ptr, buffer: ptr, offset: f64): ptr {
+/**
+ * Address of the byte at `offset`, taking memory if needed; 0 when there is none. `want`: how many
+ * bytes from there on will be stored at least; not all of them need have room in one piece.
+ */
+export function bufferEnsure(owner: ptr, buffer: ptr, offset: f64, want: i32): ptr {
   const index: f64 = pageOf(offset) - rf64(buffer + FIRST_PAGE)
   if (index >= 262144.0) return 0
+  if (isSmall(buffer)) {
+    const held: ptr = bufferLocate(buffer, offset)
+    if (held !== 0 && bufferExtent(buffer, offset, want) === want) return held
+    if (!leaveSmall(owner, buffer)) return 0
+  } else if (r32(buffer + CAPACITY) === 0 && index === 0.0) {
+    if (takeSmall(owner, buffer, offset, want)) return locateSmall(buffer, offset)
+  }
   const i: i32 = i32(index)
   if (i >= r32(buffer + CAPACITY) && !growDirectory(owner, buffer, i + 1)) return 0
   if (
@@ -107,6 +171,7 @@ function takePages(owner: ptr, buffer: ptr, index: i32, pages: i32): bool {
 
 /** How many of `most` bytes from `offset` on lie in one piece; its page is held. */
 export function bufferExtent(buffer: ptr, offset: f64, most: i32): i32 {
+  if (isSmall(buffer)) return mini(most, r32(buffer + START) + SMALL_SIZE - withinPage(offset))
   const first: i32 = i32(pageOf(offset) - rf64(buffer + FIRST_PAGE))
   let size: i32 = pageRoom(offset)
   let page: ptr = r32(entryOf(buffer, first))
@@ -122,7 +187,8 @@ export function bufferExtent(buffer: ptr, offset: f64, most: i32): i32 {
 export function bufferRelease(owner: ptr, buffer: ptr, offset: f64): void {
   const target: f64 = pageOf(offset)
   let first: f64 = rf64(buffer + FIRST_PAGE)
-  if (r32(buffer + BUFFER_PAGES) !== 0) {
+  if (target > first && isSmall(buffer)) bufferEmpty(owner, buffer)
+  if (r32(buffer + BUFFER_PAGES) !== 0 && !isSmall(buffer)) {
     while (first < target && r32(buffer + BUFFER_PAGES) !== 0) {
       const entry: ptr = entryOf(buffer, 0)
       const page: ptr = r32(entry)
@@ -143,6 +209,11 @@ export function bufferRelease(owner: ptr, buffer: ptr, offset: f64): void {
 export function bufferEmpty(owner: ptr, buffer: ptr): void {
   const capacity: i32 = r32(buffer + CAPACITY)
   if (capacity === 0) return
+  if (isSmall(buffer)) {
+    give(owner, r32(buffer + DIRECTORY), SMALL_SIZE)
+    forgetAll(buffer)
+    return
+  }
   for (let i: i32 = 0; i < capacity && r32(buffer + BUFFER_PAGES) !== 0; i++) {
     const entry: ptr = r32(buffer + DIRECTORY) + i * 4
     const page: ptr = r32(entry)
@@ -153,9 +224,7 @@ export function bufferEmpty(owner: ptr, buffer: ptr): void {
     }
   }
   give(owner, r32(buffer + DIRECTORY), capacity * 4)
-  w32(buffer + DIRECTORY, 0)
-  w32(buffer + CAPACITY, 0)
-  w32(buffer + START, 0)
+  forgetAll(buffer)
 }
 
 /** Bytes left in the page from `offset` on. */
@@ -185,7 +254,7 @@ export function bufferCopyIn(owner: ptr, buffer: ptr, offset: f64, from: ptr, si
   while (left > 0) {
     const room: i32 = pageRoom(to)
     const part: i32 = left < room ? left : room
-    const target: ptr = bufferEnsure(owner, buffer, to)
+    const target: ptr = bufferEnsure(owner, buffer, to, part)
     if (target === 0) return false
     copy(target, source, part)
     to += f64(part)

@@ -110,7 +110,7 @@ export function streamReserve(st: ptr, want: i32): i32 {
   const written: f64 = rf64(st + ST_WRITTEN)
   const room: f64 = sendRoom(st, 1.0)
   if (room >= 1.0 && want > 0 && !mustYield(st)) {
-    const p: ptr = roomAt(st, written)
+    const p: ptr = roomAt(st, written, want)
     if (p !== 0) {
       wf64(PARAMS, f64(p))
       return bufferExtent(st + ST_SEND_BUFFER, written, mini(want, i32(minf(room, 1048576.0))))
@@ -130,15 +130,15 @@ function mustYield(st: ptr): bool {
   return rf64(st + ST_ACKED) < rf64(st + ST_WRITTEN)
 }
 
-/** Where the byte at `offset` may be written; 0 when there is no memory for another page. */
-function roomAt(st: ptr, offset: f64): ptr {
+/** Where `want` bytes may be written, or the first of them; 0 when there is no memory for them. */
+function roomAt(st: ptr, offset: f64, want: i32): ptr {
   const cn: ptr = r32(st + ST_CONNECTION)
   const held: ptr = bufferLocate(st + ST_SEND_BUFFER, offset)
   if (held !== 0) return held
   // A connection that has nothing on its way gets a page in any case, or nothing would ever change.
   if (r32(cn + CN_SEND_PAGES) !== 0 && !maySpend(st)) return 0
   const before: i32 = r32(st + ST_SEND_BUFFER + BUFFER_PAGES)
-  const p: ptr = bufferEnsure(cn, st + ST_SEND_BUFFER, offset)
+  const p: ptr = bufferEnsure(cn, st + ST_SEND_BUFFER, offset, want)
   add32(cn + CN_SEND_PAGES, r32(st + ST_SEND_BUFFER + BUFFER_PAGES) - before)
   return p
 }

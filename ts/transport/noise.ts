@@ -4,7 +4,7 @@
  *
  * Names in here are those of the specification, noiseprotocol.org/noise.html, section 5.
  */
-import { createCipheriv, createDecipheriv, createHash, hkdfSync } from 'node:crypto'
+import { createCipheriv, createDecipheriv, hkdfSync, hash as oneShotHash } from 'node:crypto'
 import { TransportError } from '../errors.ts'
 import type { KeyPair, Random } from '../machine.ts'
 import { X25519_KEY_SIZE, x25519, x25519KeyPair } from './key-agreement.ts'
@@ -373,8 +373,7 @@ class SymmetricState {
   }
 }
 
+/** In one call: what `createHash` makes lies outside of V8's heap until that is collected. */
 function hash(...parts: readonly Uint8Array[]): Buffer {
-  const state = createHash('sha256')
-  for (const part of parts) state.update(part)
-  return state.digest()
+  return oneShotHash('sha256', Buffer.concat(parts), 'buffer')
 }

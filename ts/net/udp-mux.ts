@@ -12,6 +12,7 @@ import {
 } from '../transport/codes.ts'
 import type {
   Connection,
+  ConnectionOwner,
   EndpointCounters,
   InitiatorDemands,
   Pin,
@@ -78,6 +79,10 @@ export class UdpMux implements LineHome {
   private lingerTimer: NodeJS.Timeout | undefined
   private hasLingered = false
   private isClosed = false
+  /** Of all connections that peers open. */
+  private readonly acceptedOwner: ConnectionOwner = {
+    silent: (connection) => this.inquire(connection),
+  }
 
   /** @throws the system error of `bind`. */
   constructor(
@@ -98,7 +103,7 @@ export class UdpMux implements LineHome {
     this.driver.endpoint.owner = {
       stream: (stream) => this.incoming(stream),
       connection: (connection) => {
-        connection.owner = { silent: () => this.inquire(connection) }
+        connection.owner = this.acceptedOwner
         owner.secured(connection.security)
       },
     }
@@ -169,7 +174,8 @@ export class UdpMux implements LineHome {
     const localAddress = this.reportedLocal(remote.address, remote.port)
     const path = this.describe(localAddress, this.port, remote.address, remote.port)
     const port = stream.port === 0 ? remote.port : stream.port
-    const line = new UdpLine(this, { ...path, remotePort: port }, path, true)
+    const addresses = port === path.remotePort ? path : { ...path, remotePort: port }
+    const line = new UdpLine(this, addresses, path, true)
     line.carry(stream)
     this.lines.add(line)
     this.refChanged()
@@ -274,9 +280,7 @@ export class UdpMux implements LineHome {
           route.close()
           this.muxOwner.secured(connection?.security)
         },
-        silent: () => {
-          if (connection !== undefined) this.inquire(connection)
-        },
+        silent: (peer) => this.inquire(peer),
         closed: () => {
           route.close()
           if (this.peers.get(key)?.connection === connection) this.peers.delete(key)

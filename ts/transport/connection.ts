@@ -29,7 +29,7 @@ export interface ConnectionOwner {
   /** The handshake is through. */
   opened?: (() => void) | undefined
   /** Probes are not answered: the peer may be gone. Told once per silence. */
-  silent?(): void
+  silent?(connection: Connection): void
   /** The peer has proven that it is at another address now: `remote`. */
   moved?(): void
   /** The connection is over, CODE_…; its streams were told before. */
@@ -87,6 +87,8 @@ export class Connection {
   readonly endpoint: Endpoint
   readonly isInitiator: boolean
   owner: ConnectionOwner | undefined
+  /** @internal By which the endpoint knows it. */
+  tag = 0
   /** @internal As long as it goes on. */
   handshake: InitiatorHandshake | ResponderHandshake | undefined
   private leaving: AbortController | undefined
@@ -248,7 +250,7 @@ export class Connection {
     const { probesUnanswered, probeTimeoutMicros, rttSmoothedMicros } = this.figures()
     // A change forgets the round trip, so there is none until somebody answers.
     if (rttSmoothedMicros > 0) this.isLooking = false
-    if (!this.isLooking && probesUnanswered === 2) this.owner?.silent?.()
+    if (!this.isLooking && probesUnanswered === 2) this.owner?.silent?.(this)
     // A program that is busy for a moment is no broken way.
     if (sockets.length < 2 || probeTimeoutMicros < PATIENCE_MICROS) return
     this.isLooking = true

@@ -220,7 +220,6 @@ export class Endpoint implements DatagramPort {
   /** Connections that are closed when everything of ours has arrived. */
   private readonly ending = new Set<Connection>()
   private readonly byTag = new Map<number, Connection | Stream>()
-  private readonly tags = new Map<Connection | Stream, number>()
   /** Descriptors that the last `flush` filled. */
   private sendCount = 0
   /** Indexes of the sockets that work. */
@@ -416,7 +415,6 @@ export class Endpoint implements DatagramPort {
     this.handle = 0
     for (const connection of this.traces.keys()) this.endTrace(connection, CODE_ENDPOINT_CLOSED)
     this.byTag.clear()
-    this.tags.clear()
   }
 
   /** The core has trapped: nothing of it may be used any more, until `restart`. */
@@ -432,7 +430,6 @@ export class Endpoint implements DatagramPort {
   restart(core: Core, runJobs: ((count: number) => void) | undefined): void {
     this.abandon()
     this.byTag.clear()
-    this.tags.clear()
     this.ending.clear()
     this.lingering = 0
     this.core = core
@@ -664,17 +661,14 @@ export class Endpoint implements DatagramPort {
   remember(handle: Handle, object: Connection | Stream): void {
     const tag = this.nextTag
     this.nextTag = tag === 0x7fffffff ? 1 : tag + 1
+    object.tag = tag
     this.byTag.set(tag, object)
-    this.tags.set(object, tag)
     this.core.exports.setTag(handle, tag)
   }
 
   /** @internal */
   forget(object: Connection | Stream): void {
-    const tag = this.tags.get(object)
-    if (tag === undefined) return
-    this.tags.delete(object)
-    this.byTag.delete(tag)
+    this.byTag.delete(object.tag)
   }
 
   private drawBytes(size: number): Uint8Array {

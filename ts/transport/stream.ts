@@ -44,6 +44,8 @@ export class Stream {
   readonly connection: Connection
   /** Set it as soon as the stream is there: events without an owner are lost. */
   owner: StreamOwner | undefined
+  /** @internal By which the endpoint knows it. */
+  tag = 0
   /** Port that the opener calls its own. */
   readonly port: number
   /** Number on the wire. */

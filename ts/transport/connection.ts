@@ -22,6 +22,7 @@ import {
 } from '../../bindings/core.ts'
 import type { DatagramAddress } from '../machine.ts'
 import type { Endpoint } from './endpoint.ts'
+import { type PackedPeerKey, packPeerKey, unpackPeerKey } from './identity.ts'
 import type { InitiatorHandshake, ResponderHandshake, SecurityInfo } from './security.ts'
 import { Stream, type StreamOwner } from './stream.ts'
 
@@ -92,7 +93,8 @@ export class Connection {
   /** @internal As long as it goes on. */
   handshake: InitiatorHandshake | ResponderHandshake | undefined
   private leaving: AbortController | undefined
-  private info: SecurityInfo | undefined
+  private info: Omit<SecurityInfo, 'remote'> | undefined
+  private peerKey: PackedPeerKey | undefined
   private remoteAddress: DatagramAddress
   private readonly core: Core
   private handle: Handle
@@ -132,7 +134,8 @@ export class Connection {
 
   /** What was proven about the peer, and what protects the packets; undefined before that. */
   get security(): SecurityInfo | undefined {
-    return this.info
+    const { info, peerKey } = this
+    return info && { ...info, remote: peerKey && unpackPeerKey(peerKey) }
   }
 
   /** Streams the owner still holds. */
@@ -260,7 +263,9 @@ export class Connection {
 
   /** @internal The handshake is through on this side. */
   handleSecured(info: SecurityInfo): void {
-    this.info = info
+    const { remote, ...rest } = info
+    this.info = rest
+    this.peerKey = remote && packPeerKey(remote)
     this.handshake = undefined
   }
 

@@ -13,10 +13,12 @@ import {
   NodeKey,
   type NodeKeySecrets,
   nodeIdOf,
+  packPeerKey,
   parseNodeId,
   parseRecord,
   RECORD_SIZE,
   sameNodeId,
+  unpackPeerKey,
 } from './identity.ts'
 import { x25519 } from './key-agreement.ts'
 
@@ -101,6 +103,7 @@ test('a record has a fixed layout and shows what its key shows', () => {
   assert.equal(record.subarray(33, 65), Buffer.from(key.staticKey.publicKey))
   assert.is(record.toString('hex', 65, 81), '0504030201000000ffffffffffff1f00')
   assert.equal(parseRecord(record), key.peerKey)
+  assert.equal(unpackPeerKey(packPeerKey(key.peerKey)), key.peerKey)
   assert.equal(key.peerKey.notBefore, validity.notBefore)
   assert.equal(key.peerKey.notAfter, validity.notAfter)
 })

@@ -79,6 +79,9 @@ const ABSENT: TransportParameters = {
   idleTimeoutMs: 30_000,
 }
 
+/** Bytes of a parameter's id and number. */
+const HEAD_SIZE_MAX = 9
+
 /** Ids from here on are of strings. */
 const STRINGS_FROM = 0x40
 
@@ -94,19 +97,23 @@ export function encodePayload(
   parameters: TransportParameters | undefined,
   strings: HandshakeStrings = {},
 ): Uint8Array {
-  const bytes: number[] = []
+  let sizeMax = HEAD_SIZE_MAX * (PARAMETERS.length + STRINGS.length)
+  for (const [, name] of STRINGS) sizeMax += strings[name]?.length ?? 0
+  const bytes = new Uint8Array(sizeMax)
+  let at = 0
   for (const [id, name] of parameters === undefined ? [] : PARAMETERS) {
-    bytes.push(id)
-    pushVarint(bytes, (parameters as TransportParameters)[name])
+    bytes[at] = id
+    at = writeVarint(bytes, at + 1, (parameters as TransportParameters)[name])
   }
   for (const [id, name] of STRINGS) {
     const value = strings[name]
     if (value === undefined) continue
-    bytes.push(id)
-    pushVarint(bytes, value.length)
-    bytes.push(...value)
+    bytes[at] = id
+    at = writeVarint(bytes, at + 1, value.length)
+    bytes.set(value, at)
+    at += value.length
   }
-  return Uint8Array.from(bytes)
+  return bytes.slice(0, at)
 }
 
 /** Reads parameters; never throws. */
@@ -134,27 +141,25 @@ export function parsePayload(bytes: Uint8Array): HandshakePayload | typeof MALFO
   return { parameters, strings }
 }
 
-/** Two low bits of the first byte say how long it is: 1, 2, 4 or 8 bytes. */
-function pushVarint(bytes: number[], value: number): void {
+/** Two low bits of the first byte say how long it is: 1, 2, 4 or 8 bytes. Gives where it ends. */
+function writeVarint(bytes: Uint8Array, at: number, value: number): number {
   const kind = value < 2 ** 6 ? 0 : value < 2 ** 14 ? 1 : value < 2 ** 30 ? 2 : 3
-  let left = value * 4 + kind
   if (kind === 3) {
     // Above 53 bits in all: low half first.
     const low = (value % 2 ** 30) * 4 + kind
-    pushBytes(bytes, low, 4)
-    left = Math.floor(value / 2 ** 30)
-    pushBytes(bytes, left, 4)
-    return
+    const end = writeBytes(bytes, at, low, 4)
+    return writeBytes(bytes, end, Math.floor(value / 2 ** 30), 4)
   }
-  pushBytes(bytes, left, 1 << kind)
+  return writeBytes(bytes, at, value * 4 + kind, 1 << kind)
 }
 
-function pushBytes(bytes: number[], value: number, size: number): void {
+function writeBytes(bytes: Uint8Array, at: number, value: number, size: number): number {
   let left = value
-  for (let index = 0; index < size; index++) {
-    bytes.push(left % 256)
+  for (let index = at; index < at + size; index++) {
+    bytes[index] = left % 256
     left = Math.floor(left / 256)
   }
+  return at + size
 }
 
 function readVarint(bytes: Uint8Array, at: number): number | undefined {

@@ -54,7 +54,8 @@ export function bufferLocate(buffer: ptr, offset: f64): ptr {
   return page === 0 ? 0 : page + withinPage(offset)
 }
 
-function isSmall(buffer: ptr): bool {
+/** Whether it holds a small block instead of pages. */
+export function isSmall(buffer: ptr): bool {
   return r32(buffer + CAPACITY) === IS_SMALL
 }
 

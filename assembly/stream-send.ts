@@ -8,6 +8,7 @@ import {
   bufferExtent,
   bufferLocate,
   bufferRelease,
+  isSmall,
 } from './buffer'
 import {
   addControl,
@@ -135,8 +136,9 @@ function roomAt(st: ptr, offset: f64, want: i32): ptr {
   const cn: ptr = r32(st + ST_CONNECTION)
   const held: ptr = bufferLocate(st + ST_SEND_BUFFER, offset)
   if (held !== 0) return held
-  // A connection that has nothing on its way gets a page in any case, or nothing would ever change.
-  if (r32(cn + CN_SEND_PAGES) !== 0 && !maySpend(st)) return 0
+  // A connection that has no page on its way gets one in any case, or nothing would ever change.
+  const own: i32 = isSmall(st + ST_SEND_BUFFER) ? 1 : 0
+  if (r32(cn + CN_SEND_PAGES) !== own && !maySpend(st)) return 0
   const before: i32 = r32(st + ST_SEND_BUFFER + BUFFER_PAGES)
   const p: ptr = bufferEnsure(cn, st + ST_SEND_BUFFER, offset, want)
   add32(cn + CN_SEND_PAGES, r32(st + ST_SEND_BUFFER + BUFFER_PAGES) - before)

@@ -12,6 +12,7 @@ import {
   STREAM_WRITABLE,
 } from '../../bindings/core.ts'
 import type { Connection } from './connection.ts'
+import { makeReadBuffer } from './read-buffer.ts'
 
 /** What a stream tells its owner. Calls come while the driver drives the endpoint. */
 export interface StreamOwner {
@@ -117,7 +118,7 @@ export class Stream {
     const piece = this.core.exports.streamPeek(this.handle)
     // What lies there as it came in one datagram is given as such.
     if (this.core.param(1) !== 0) size = Math.min(size, piece)
-    const target = Buffer.allocUnsafe(size)
+    const target = makeReadBuffer(size)
     this.readInto(target)
     return target
   }

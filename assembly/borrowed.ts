@@ -6,7 +6,7 @@
 import { bufferEnsure, bufferExtent, bufferLocate, pageRoom } from './buffer'
 import { BORROWED, BORROWED_COUNT, INSTANCE } from './layout'
 import { copy, maxf, minf, type ptr, r32, rf64, w32, wf64 } from './prelude'
-import { ST_BORROWS, ST_CONNECTION, ST_FLAGS, ST_RECEIVE_BUFFER, ST_TAKEN } from './stream'
+import { ST_CONNECTION, ST_RECEIVE_BUFFER, ST_TAKEN } from './stream'
 
 /** Shorter ones cost more to read one by one than to copy. */
 export const BORROWED_MIN: i32 = 8192
@@ -20,10 +20,6 @@ const POINTER: i32 = 4
 const SIZE: i32 = 8
 const OFFSET: i32 = 16
 const ENTRY_SIZE: i32 = 32
-
-function borrows(st: ptr): bool {
-  return (r32(st + ST_FLAGS) & ST_BORROWS) !== 0
-}
 
 function endOf(entry: ptr): f64 {
   return rf64(entry + OFFSET) + f64(r32(entry + SIZE))
@@ -43,13 +39,11 @@ export function borrow(st: ptr, offset: f64, p: ptr, size: i32): bool {
   w32(entry + SIZE, size)
   wf64(entry + OFFSET, offset)
   w32(COUNT, index + 1)
-  w32(st + ST_FLAGS, r32(st + ST_FLAGS) | ST_BORROWS)
   return true
 }
 
 /** The first piece of a stream that ends above `offset`, or 0. */
 export function borrowedAfter(st: ptr, offset: f64): ptr {
-  if (!borrows(st)) return 0
   for (let i: i32 = 0; i < r32(COUNT); i++) {
     const entry: ptr = BORROWED + i * ENTRY_SIZE
     // Pieces are noted in the order of their offsets.
@@ -74,15 +68,10 @@ export function borrowedExtent(entry: ptr, offset: f64): i32 {
 
 /** The stream needs nothing below `offset` any more. */
 export function forgetBorrowed(st: ptr, offset: f64): void {
-  if (!borrows(st)) return
-  let isOver: bool = true
   for (let i: i32 = 0; i < r32(COUNT); i++) {
     const entry: ptr = BORROWED + i * ENTRY_SIZE
-    if (r32(entry + STREAM) !== st) continue
-    if (endOf(entry) > offset) isOver = false
-    else w32(entry + STREAM, 0)
+    if (r32(entry + STREAM) === st && endOf(entry) <= offset) w32(entry + STREAM, 0)
   }
-  if (isOver) w32(st + ST_FLAGS, r32(st + ST_FLAGS) & ~ST_BORROWS)
 }
 
 /** Copies what nobody has taken: the arena may be written to again. */
@@ -91,7 +80,6 @@ export function settleBorrowed(): void {
     const entry: ptr = BORROWED + i * ENTRY_SIZE
     const st: ptr = r32(entry + STREAM)
     if (st === 0) continue
-    w32(st + ST_FLAGS, r32(st + ST_FLAGS) & ~ST_BORROWS)
     const end: f64 = endOf(entry)
     let at: f64 = maxf(rf64(entry + OFFSET), rf64(st + ST_TAKEN))
     while (at < end) {

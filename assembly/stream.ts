@@ -100,9 +100,7 @@ export const ST_SAID_BLOCKED: i32 = 32768
 
 /** The connection is over: what arrived can still be read, nothing else happens any more. */
 export const ST_SEVERED: i32 = 65536
-/** Some of what it has received lies in the receive arena still (borrowed.ts). */
-export const ST_BORROWS: i32 = 524288
-/** Two bits below that: in which row it waits for its turn. The rows before it come first. */
+/** Two bits above: in which row it waits for its turn. The rows before it come first. */
 const ST_PRIORITY_SHIFT: i32 = 17
 const ROWS: i32 = 3
 const PRIORITY_NORMAL: i32 = 1

@@ -856,16 +856,17 @@ bool Hub::IsSmall(uint32_t received) const {
 void Hub::OnIdle() {
   uint64_t now = NowNanos();
   const uint64_t end = std::min(look_until_, now + kLookNanos);
+  // The program may have taken longer than that.
+  const bool looks = now < end;
   uint32_t received = 0;
   while (received == 0 && now < end) {
-    if (look_socket_ == 0) {
-      if (!ring_.is_open()) break;
-      if (ring_.HasWork()) received = RingRounds(kRoundsPerWake);
-    } else {
-      HubSocket* const socket = Find(look_socket_);
-      if (socket == nullptr) break;
-      received = ReceiveRounds(socket, kRoundsPerWake);
+    HubSocket* const socket = look_socket_ == 0 ? nullptr : Find(look_socket_);
+    if (look_socket_ == 0 ? !ring_.is_open() : socket == nullptr) {
+      StopLooking();
+      return;
     }
+    if (socket != nullptr) received = ReceiveRounds(socket, kRoundsPerWake);
+    else if (ring_.HasWork()) received = RingRounds(kRoundsPerWake);
     if (is_closed_) return;
     if (received == 0) Pause();
     now = NowNanos();
@@ -875,7 +876,7 @@ void Hub::OnIdle() {
     look_until_ = now + uint64_t{look_micros_} * 1000;
     if (!IsSmall(received)) StopLooking();
   } else if (now >= look_until_) {
-    look_score_ = std::max(look_score_ - kMissCost, -kScoreMax);
+    if (looks) look_score_ = std::max(look_score_ - kMissCost, -kScoreMax);
     StopLooking();
   }
 }

@@ -70,11 +70,15 @@ function takeSmall(owner: ptr, buffer: ptr, offset: f64, want: i32): bool {
   if (want > SMALL_SIZE || within + want > PAGE_SIZE) return false
   const block: ptr = take(owner, SMALL_SIZE)
   if (block === 0) return false
+  holdSmall(buffer, block, mini(within, PAGE_SIZE - SMALL_SIZE))
+  return true
+}
+
+function holdSmall(buffer: ptr, block: ptr, start: i32): void {
   w32(buffer + DIRECTORY, block)
   w32(buffer + CAPACITY, IS_SMALL)
-  w32(buffer + START, mini(within, PAGE_SIZE - SMALL_SIZE))
+  w32(buffer + START, start)
   w32(buffer + BUFFER_PAGES, 1)
-  return true
 }
 
 /** Moves what a small block holds to a page; false when there is no memory: nothing has changed. */
@@ -88,10 +92,7 @@ function leaveSmall(owner: ptr, buffer: ptr): bool {
     return true
   }
   bufferEmpty(owner, buffer)
-  w32(buffer + DIRECTORY, block)
-  w32(buffer + CAPACITY, IS_SMALL)
-  w32(buffer + START, start)
-  w32(buffer + BUFFER_PAGES, 1)
+  holdSmall(buffer, block, start)
   return false
 }
 
